@@ -1,0 +1,1 @@
+"""The checks, a module each: every one *measures*, and returns a Verdict with its evidence."""

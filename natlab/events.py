@@ -1,0 +1,106 @@
+"""What happens while a lab runs, as the runner tells it to whoever listens: a screen, a report, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from natlab.model import CheckResult, CheckSpec, Command, CommandResult, Lab, Outcome, Step, StepResult
+from natlab.netfilter.ruleset import NatTable
+
+
+@dataclass(frozen=True, slots=True)
+class LabStarted:
+    """The machines are being made."""
+
+    lab: Lab
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachinesReady:
+    """The machines are up; `seconds` is what that took."""
+
+    lab: Lab
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    step: Step
+    number: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandStarted:
+    """A command of the step's solution is about to run."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnded:
+    command: Command
+    result: CommandResult
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStarted:
+    check: CheckSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEnded:
+    result: CheckResult
+
+
+@dataclass(frozen=True, slots=True)
+class TableShown:
+    """`machine`'s nat table: as the step began, just before its probes, and now."""
+
+    machine: str
+    at_step_start: NatTable
+    before_probes: NatTable
+    now: NatTable
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    result: StepResult
+    number: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabEnded:
+    """All is verified that will be; `seconds` counts from LabStarted."""
+
+    lab: Lab
+    outcome: Outcome
+    steps: tuple[StepResult, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One line that the learner should read: a fallback taken, a warning, what was left as it is."""
+
+    text: str
+
+
+Event = (
+    LabStarted
+    | MachinesReady
+    | StepStarted
+    | CommandStarted
+    | CommandEnded
+    | CheckStarted
+    | CheckEnded
+    | TableShown
+    | StepEnded
+    | LabEnded
+    | Notice
+)
+
+Listener = Callable[[Event], None]

@@ -1,0 +1,138 @@
+"""What the netns provider needs of this computer, found out by doing it: a bit set in a file proves nothing."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import tempfile
+from pathlib import Path
+
+from natlab.errors import NatlabError
+from natlab.model import Outcome
+from natlab.providers.base import Finding
+from natlab.sandbox.plan import MachinePlan, WorldPlan
+from natlab.sandbox.world import World, start, subordinate_range
+from natlab.transport import local
+
+PROGRAMS = (
+    ("ip", "iproute2", "plugs the machines into the lab's network"),
+    ("nsenter", "util-linux", "runs commands on the machines"),
+    ("setsid", "util-linux", "gives a shell on a machine its own terminal"),
+    ("sleep", "coreutils", "is the init of every machine"),
+    ("bash", "bash", "is the shell on the machines"),
+    ("iptables", "iptables", "writes the rules that the labs are about"),
+    ("iptables-save", "iptables", "reads them back"),
+    ("nft", "nftables", "reads the rules that iptables can't show"),
+    ("conntrack", "conntrack", "reads the kernel's table of connections"),
+    ("sysctl", "procps", "switches forwarding on"),
+    ("curl", "curl", "asks for the page"),
+    ("busybox", "busybox", "is the web server (busybox httpd)"),
+)
+"""Program, Debian package, what it is for."""
+
+_TRY_DEADLINE = 10
+_TRY_RULES = """set -e
+iptables -t nat -A PREROUTING -p tcp -d 192.0.2.1 --dport 80 -j DNAT --to-destination 192.0.2.2:80
+iptables -t nat -A POSTROUTING -p tcp -d 192.0.2.2 --dport 80 -j SNAT --to-source 192.0.2.1
+iptables-save -t nat | grep -q DNAT
+conntrack -L >/dev/null
+sysctl -q -w net.ipv4.ip_forward=1
+"""
+"""Tried in a throwaway namespace; 192.0.2.0/24 is for documentation (RFC 5737) and no packet is sent."""
+
+
+def find_all() -> list[Finding]:
+    """Try everything that the provider needs, leaving no trace, and report all of it."""
+    findings = find_programs()
+    present = all(finding.outcome is Outcome.PASSED for finding in findings)
+    return [*findings, *_find_kernel(present), _find_subordinate_ids()]
+
+
+def find_programs() -> list[Finding]:
+    """Look for the programs that labs and natlab run."""
+    return [_find_program(*program) for program in PROGRAMS]
+
+
+def _find_program(name: str, package: str, purpose: str) -> Finding:
+    path = local.find_program(name)
+    why = f"{name} {purpose}"
+    if path:
+        return Finding(name, Outcome.PASSED, path, why)
+    remedy = f"install the package `{package}` (Debian: `sudo apt-get install {package}`)"
+    return Finding(name, Outcome.FAILED, "not installed", why, remedy)
+
+
+def _find_kernel(programs_present: bool) -> list[Finding]:
+    """Make a machine in a throwaway world, and two NAT rules on it."""
+    machines_why = "host and every machine are namespaces of their own"
+    rules_why = "the labs write NAT rules"
+    untried = Finding("NAT rules", Outcome.CANNOT_TELL, "not tried: the above comes first", rules_why)
+    with tempfile.TemporaryDirectory(prefix="natlab-preflight-") as folder:
+        try:
+            world = start(_try_plan(folder), lambda _: None)
+        except NatlabError as error:
+            return [Finding("namespaces", Outcome.FAILED, error.message, machines_why, _remedy(error.message)), untried]
+        made = Finding("namespaces", Outcome.PASSED, "a machine was made and taken away", machines_why)
+        try:
+            return [made, _find_rules(world, rules_why) if programs_present else untried]
+        finally:
+            world.end()
+
+
+def _try_plan(folder: str) -> WorldPlan:
+    machine = MachinePlan("try", "192.0.2.1/24", "52:54:00:00:00:01", (), ())
+    return WorldPlan(folder, "virbr0", "192.0.2.254/24", _TRY_DEADLINE, "preflight", (machine,))
+
+
+def _find_rules(world: World, why: str) -> Finding:
+    try:
+        result = world.machine("try").run(["sh", "-c", _TRY_RULES])
+    except NatlabError as error:
+        return Finding("NAT rules", Outcome.CANNOT_TELL, error.message, why)
+    if result.ok:
+        return Finding("NAT rules", Outcome.PASSED, "DNAT, SNAT and conntrack work in a namespace", why)
+    said = result.stderr.strip().splitlines() or [f"exit status {result.status}"]
+    remedy = (
+        "the kernel needs nf_tables, nf_nat and nf_conntrack: `sudo modprobe -a nf_tables nft_compat nf_nat xt_nat`"
+    )
+    return Finding("NAT rules", Outcome.FAILED, said[-1], why, remedy)
+
+
+_SWITCHES = (
+    ("user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=15000"),
+    ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
+    ("kernel/apparmor_restrict_unprivileged_userns", "1",
+     "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+)  # fmt: skip
+"""File below /proc/sys, the value that forbids user namespaces, the command that allows them."""
+
+
+def _remedy(refusal: str) -> str:
+    """Say how to lift the refusal: by the switch that is set on this computer, or by what the refused thing needs."""
+    for path, forbidding, command in _SWITCHES:
+        file = Path("/proc/sys") / path
+        if file.exists() and file.read_text(encoding="ascii").strip() == forbidding:
+            return f"switch user namespaces on: `{command}`"
+    if "/proc" in refusal:
+        return (
+            "parts of /proc are read-only or hidden here, as in a container: start it with "
+            "`--privileged`, or `--security-opt systempaths=unconfined`"
+        )
+    if "user namespace" in refusal or "mount, network" in refusal:
+        return "run natlab outside the container, or start the container with `--privileged`"
+    return "`natlab doctor` with NATLAB_DEBUG=1 shows the commands; the message above names what the kernel refused"
+
+
+def _find_subordinate_ids() -> Finding:
+    probe, why = "subordinate IDs", "lets programs change user on the machines (tcpdump does)"
+    if os.geteuid() == 0:
+        return Finding(probe, Outcome.PASSED, "not needed as root", why, required=False)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    if not (local.find_program("newuidmap") and local.find_program("newgidmap")):
+        remedy = "install the package `uidmap` (Debian: `sudo apt-get install uidmap`)"
+        return Finding(probe, Outcome.FAILED, "newuidmap is not installed", why, remedy, required=False)
+    for file in (Path("/etc/subuid"), Path("/etc/subgid")):
+        if not subordinate_range(file, user, os.geteuid())[1]:
+            remedy = f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
+            return Finding(probe, Outcome.FAILED, f"{file} has no range for {user}", why, remedy, required=False)
+    return Finding(probe, Outcome.PASSED, f"{user} has a range", why, required=False)

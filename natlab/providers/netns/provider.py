@@ -1,0 +1,75 @@
+"""The `netns` provider: a lab's machines as one sandbox world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from natlab.errors import InfrastructureError, MachineUnreachable, PreflightError
+from natlab.machine import ACCESS_LOG, Machines
+from natlab.model import Lab, MachineSpec
+from natlab.providers.base import Finding, Record, unmet
+from natlab.providers.netns import preflight
+from natlab.sandbox.plan import DaemonPlan, MachinePlan, WorldPlan
+from natlab.sandbox.world import World, start
+
+_DEADLINE = 30
+"""Seconds that making the machines may take; it takes a tenth of one."""
+_PAGES = "/srv/www"
+
+
+class NetnsProvider:
+    """Makes machines out of namespaces."""
+
+    name = "netns"
+
+    def preflight(self) -> list[Finding]:
+        return preflight.find_all()
+
+    def up(self, lab: Lab, instance: str, folder: Path, journal: Callable[[Record], None]) -> Machines:
+        if missing := unmet(preflight.find_programs()):
+            raise PreflightError(missing)
+        try:
+            world = start(plan(lab, instance, folder), lambda world: journal(world.to_record()))
+        except InfrastructureError:
+            # Trying everything first would double the start's time for the many on whose computers all is well.
+            if refused := unmet(self.preflight()):
+                raise PreflightError(refused) from None
+            raise
+        return _machines(lab, world)
+
+    def attach(self, lab: Lab, record: Record) -> Machines:
+        world = World.from_record(record)
+        if not world.alive():
+            raise MachineUnreachable("the machines no longer run", "`natlab down` clears up; then start again")
+        return _machines(lab, world)
+
+    def alive(self, record: Record) -> bool:
+        return World.from_record(record).alive()
+
+    def down(self, record: Record) -> None:
+        World.from_record(record).end()
+
+
+def _machines(lab: Lab, world: World) -> Machines:
+    return {machine.name: world.machine(machine.name) for machine in lab.machines}
+
+
+def plan(lab: Lab, instance: str, folder: Path) -> WorldPlan:
+    """Say what the sandbox has to build for a lab."""
+    subnet = lab.network.subnet
+    machines = tuple(_machine_plan(machine, subnet) for machine in lab.machines)
+    gateway = f"{lab.host.address}/{subnet.prefixlen}"
+    return WorldPlan(str(folder), lab.network.bridge, gateway, _DEADLINE, instance, machines)
+
+
+def _machine_plan(machine: MachineSpec, subnet: IPv4Network) -> MachinePlan:
+    files: tuple[tuple[str, str], ...] = ()
+    daemons: tuple[DaemonPlan, ...] = ()
+    if machine.serves:
+        files = ((f"{_PAGES}/index.html", machine.serves.html),)
+        listen = f"{machine.address}:{machine.serves.port}"
+        argv = ("busybox", "httpd", "-f", "-vv", "-p", listen, "-h", _PAGES)
+        daemons = (DaemonPlan(argv, ACCESS_LOG, machine.serves.port),)
+    return MachinePlan(machine.name, f"{machine.address}/{subnet.prefixlen}", machine.mac, files, daemons)

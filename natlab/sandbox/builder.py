@@ -1,0 +1,240 @@
+"""The program that becomes the world: `python -m natlab.sandbox.builder CONTROL_FD`, its plan on standard input.
+
+    builder ── unshare user; natlab maps the ids; unshare the rest; fork
+      └─ world's init (PID 1): bridge, cables ── waits for natlab's word ── sleep infinity
+           └─ one init a machine (PID 1 of its own namespace): files, address, daemons ── sleep infinity
+
+It talks with natlab over a SOCK_SEQPACKET socket, one JSON object a message; the kernel stamps each message with its
+sender's PID as natlab sees it, which is how natlab learns the PIDs of the inits. Nothing outlives natlab before natlab
+says so: the world's init only goes on when "go" arrives, and ends at an end-of-file, taking everything in it along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from natlab.sandbox import filesystem, syscalls, wiring
+from natlab.sandbox.plan import DaemonPlan, MachinePlan, WorldPlan
+
+UNSHARED, MAPPED, GO = b"unshared", b"mapped", b"go"
+INIT = ("sleep", "infinity")
+OWNER = "NATLAB_INSTANCE"
+"""Environment variable of every init: the instance that it belongs to."""
+MACHINE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class BuildError(Exception):
+    """What the builder was doing when the kernel or a tool said no."""
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Name what is under way, for the message if it fails."""
+    try:
+        yield
+    except OSError as error:
+        raise BuildError(f"{what}: {error.strerror or error}") from error
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    plan = WorldPlan.from_json(sys.stdin.read())
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+    try:
+        with doing("make a user namespace"):
+            syscalls.unshare(syscalls.CLONE_NEWUSER)
+        control.send(UNSHARED)
+        if control.recv(len(MAPPED)) != MAPPED:
+            os._exit(1)
+        with doing("make mount, network, PID, UTS and IPC namespaces"):
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            syscalls.unshare(
+                syscalls.CLONE_NEWNS
+                | syscalls.CLONE_NEWNET
+                | syscalls.CLONE_NEWPID
+                | syscalls.CLONE_NEWUTS
+                | syscalls.CLONE_NEWIPC
+            )
+        if os.fork() == 0:
+            _become_world(plan, control)
+    except BuildError as error:
+        _report(control, error)
+    os._exit(0)
+
+
+def _report(control: socket.socket, error: Exception) -> None:
+    control.send(json.dumps({"error": str(error)}).encode())
+
+
+def _become_world(plan: WorldPlan, control: socket.socket) -> None:
+    """Run as PID 1 of the world's PID namespace; never return."""
+    signal.alarm(plan.deadline)
+    try:
+        _build_world(plan, control)
+        control.send(json.dumps({"world": True}).encode())
+        if control.recv(len(GO)) != GO:
+            os._exit(1)
+        _sleep_as_init(plan)
+    except (BuildError, OSError) as error:
+        _report(control, error)
+    os._exit(1)
+
+
+def _build_world(plan: WorldPlan, control: socket.socket) -> None:
+    with doing("mount the world's own /proc and a tmpfs for its files"):
+        syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+        syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+        syscalls.mount("tmpfs", plan.folder, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+    with doing("copy what machines need of /etc"):
+        filesystem.seed_etc(f"{plan.folder}/etc")
+    with doing("set the network's settings in /proc/sys/net"):
+        wiring.settle()
+    machines = [_fork_machine(machine, plan, control) for machine in plan.machines]
+    pids = {machine.name: pid for machine, (pid, _) in zip(plan.machines, machines, strict=True)}
+    run_tool(["ip", "-batch", "-"], wiring.host_batch(plan, pids))
+    for _, ready in machines:
+        ready.send(GO)
+    for _, ready in machines:
+        if ready.recv(len(GO)) != GO:
+            os._exit(1)  # the machine has told natlab why
+        ready.close()
+
+
+def _fork_machine(machine: MachinePlan, plan: WorldPlan, control: socket.socket) -> tuple[int, socket.socket]:
+    """Start a machine's init; return its PID and a socket to talk with it."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        _split_off(machine, plan, control, theirs)
+    theirs.close()
+    answer = ours.recv(32)
+    os.waitpid(child, 0)
+    if not answer:
+        os._exit(1)
+    return int(answer), ours
+
+
+def _split_off(machine: MachinePlan, plan: WorldPlan, control: socket.socket, ready: socket.socket) -> None:
+    """Enter new namespaces, leave a machine's init in them, and exit."""
+    try:
+        flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWPID
+        with doing(f"make {machine.name}'s namespaces"):
+            syscalls.unshare(flags | (syscalls.CLONE_NEWNET if machine.mac else 0))
+        init = os.fork()
+        if init == 0:
+            _become_machine(machine, plan, control, ready)
+        ready.send(str(init).encode())
+    except BuildError as error:
+        _report(control, error)
+        os._exit(1)
+    os._exit(0)
+
+
+def _become_machine(machine: MachinePlan, plan: WorldPlan, control: socket.socket, ready: socket.socket) -> None:
+    """Run as PID 1 of a machine's PID namespace; never return."""
+    try:
+        _build_machine(machine, plan)
+        if ready.recv(len(GO)) != GO:
+            os._exit(1)
+        if machine.mac:
+            run_tool(["ip", "-batch", "-"], wiring.machine_batch(machine, plan.gateway))
+        for daemon in machine.daemons:
+            _start_daemon(daemon, machine.name, plan.deadline)
+        control.send(json.dumps({"machine": machine.name}).encode())
+        ready.send(GO)
+        _sleep_as_init(plan)
+    except (BuildError, OSError) as error:
+        _report(control, error)
+    os._exit(1)
+
+
+def _build_machine(machine: MachinePlan, plan: WorldPlan) -> None:
+    hosts = "127.0.0.1 localhost\n" + "".join(
+        f"{other.address.partition('/')[0]} {other.name}\n" for other in plan.machines
+    )
+    with doing(f"lay out {machine.name}'s files"):
+        root = filesystem.build_root(f"{plan.folder}/{machine.name}", machine.name, hosts)
+    with doing(f"mount {machine.name}'s /proc, /sys and /dev"):
+        filesystem.mount_kernel_views(root)
+    with doing(f"enter {machine.name}'s files"):
+        syscalls.pivot_root(root)
+        socket.sethostname(machine.name)
+    if machine.mac:
+        with doing(f"set {machine.name}'s network settings in /proc/sys/net"):
+            wiring.settle()
+    with doing(f"write {machine.name}'s files"):
+        for path, text in machine.files:
+            filesystem.write_file(path, text)
+
+
+def _start_daemon(daemon: DaemonPlan, machine: str, deadline: int) -> None:
+    with doing(f"start {daemon.argv[0]} on {machine}"):
+        os.makedirs(os.path.dirname(daemon.log), exist_ok=True)
+        log = os.open(daemon.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        null = os.open("/dev/null", os.O_RDONLY)
+        dup = os.POSIX_SPAWN_DUP2
+        actions = [(dup, null, 0), (dup, log, 1), (dup, log, 2)]
+        pid = os.posix_spawnp(daemon.argv[0], daemon.argv, _environment(), file_actions=actions)
+        os.close(log)
+        os.close(null)
+    _wait_until_listening(daemon, pid, machine, time.monotonic() + deadline)
+
+
+def _wait_until_listening(daemon: DaemonPlan, pid: int, machine: str, until: float) -> None:
+    """Wait for a listening socket in /proc/net/tcp: the kernel tells nobody when one appears, so this polls."""
+    listening = f":{daemon.port:04X} 00000000:0000 0A "
+    while time.monotonic() < until:
+        with open("/proc/net/tcp", encoding="ascii") as sockets:
+            if listening in sockets.read():
+                return
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            with open(daemon.log, encoding="utf-8", errors="replace") as log:
+                raise BuildError(f"{daemon.argv[0]} on {machine} ended at once: {log.read().strip()[-200:]}")
+        time.sleep(0.001)
+    raise BuildError(f"{daemon.argv[0]} on {machine} does not listen on port {daemon.port}")
+
+
+def run_tool(argv: list[str], script: str) -> None:
+    """Run a tool with `script` on its standard input; BuildError with what it printed if it fails."""
+    script_out, script_in = os.pipe()
+    errors_out, errors_in = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, script_out, 0), (os.POSIX_SPAWN_DUP2, errors_in, 2)]
+    with doing(f"run {argv[0]}"):
+        pid = os.posix_spawnp(argv[0], argv, _environment(), file_actions=actions)
+    os.close(script_out)
+    os.close(errors_in)
+    with open(script_in, "w", encoding="utf-8") as writer:
+        writer.write(script)
+    with open(errors_out, encoding="utf-8", errors="replace") as reader:
+        printed = reader.read().strip()
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
+        raise BuildError(f"{' '.join(argv)}: {printed}")
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": MACHINE_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+
+
+def _sleep_as_init(plan: WorldPlan) -> None:
+    """Become the init that stays. SIGCHLD ignored survives the exec: the kernel then reaps whatever init adopts."""
+    signal.alarm(0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.closerange(3, 256)
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.chdir("/")
+    os.execvpe(INIT[0], INIT, {**_environment(), OWNER: plan.instance})  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""natlab's state folder: one folder an instance, with its journal and its lock.
+
+STATE/version                    the layout's version
+STATE/instances/NAME/journal.json  what exists, written before it does
+STATE/instances/NAME/lock          held by whoever changes the instance
+STATE/instances/NAME/world/        where a provider builds
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from natlab.errors import InstanceBusy, StateError, UsageError
+
+VERSION = 1
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What there is to know of an instance. `record` is the provider's own, None until something exists."""
+
+    lab: str
+    """What `natlab run` was given: a name, or the absolute path of a folder."""
+    provider: str
+    created: str
+    """ISO 8601, UTC."""
+    step: int = 0
+    """How many steps are done: the index of the one to go on with."""
+    steps: int = 0
+    kept: bool = True
+    """False while the instance is to end with the command that made it."""
+    record: dict[str, object] | None = field(default=None)
+
+
+class Store:
+    """The state folder of one user."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, making it if need be. Raise StateError if it can't be used, or a newer natlab wrote it."""
+        self.folder = folder
+        self._instances = folder / "instances"
+        with _state_errors(folder):
+            self._instances.mkdir(parents=True, exist_ok=True)
+            self._check_version(folder / "version")
+
+    @staticmethod
+    def default_folder() -> Path:
+        """Return the place that the XDG base directory specification gives to state."""
+        base = os.environ.get("XDG_STATE_HOME", "")
+        return (Path(base) if Path(base).is_absolute() else Path.home() / ".local/state") / "natlab"
+
+    @staticmethod
+    def _check_version(file: Path) -> None:
+        try:
+            text = file.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            _write(file, f"{VERSION}\n")
+            return
+        if not text.isdigit():
+            raise StateError(
+                f"{file}: not a version: {text[:20]!r}", f"remove {file.parent} if natlab may start afresh"
+            )
+        if int(text) > VERSION:
+            hint = "upgrade natlab, or set XDG_STATE_HOME to another folder"
+            raise StateError(
+                f"{file.parent} was written by a newer natlab (layout {text}, this one knows {VERSION})", hint
+            )
+
+    def names(self) -> list[str]:
+        """Return the names of all instances, sorted."""
+        with _state_errors(self._instances):
+            return sorted(entry.name for entry in self._instances.iterdir() if entry.is_dir())
+
+    def instance(self, name: str) -> Instance:
+        """Return the instance of that name, there or not; raise UsageError for what is no name."""
+        if not NAME.fullmatch(name):
+            raise UsageError(f"`{name}` is no name for an instance", "letters, digits, `.`, `_` and `-`, at most 63")
+        return Instance(name, self._instances / name)
+
+
+class Instance:
+    """One instance's folder. Read it at any time; change it only inside `locked()`."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.world = folder / "world"
+        self._journal = folder / "journal.json"
+
+    def exists(self) -> bool:
+        return self.folder.is_dir()
+
+    def read(self) -> Journal | None:
+        """Return the journal; None if nothing was written yet. Raise StateError if it can't be read."""
+        with _state_errors(self._journal):
+            try:
+                raw: dict[str, Any] = json.loads(self._journal.read_text(encoding="utf-8"))
+                return Journal(**raw)
+            except FileNotFoundError:
+                return None
+            except (ValueError, TypeError) as error:
+                hint = f"remove {self.folder} once no process has NATLAB_INSTANCE={self.name} in its environment"
+                raise StateError(f"{self._journal}: not a journal ({error})", hint) from error
+
+    def write(self, journal: Journal) -> None:
+        """Replace the journal, at once or not at all."""
+        with _state_errors(self._journal):
+            _write(self._journal, json.dumps(asdict(journal), indent=1) + "\n")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the instance's lock; raise InstanceBusy with the holder's PID if somebody else does."""
+        path = self.folder / "lock"
+        with _state_errors(path):
+            descriptor = self._open_lock(path)
+        try:
+            with _state_errors(path):
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _open_lock(self, path: Path) -> int:
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 32).decode().strip() or "unknown"
+                os.close(descriptor)
+                hint = "wait for it or end it, or use another instance: `--instance NAME`"
+                raise InstanceBusy(f"instance {self.name} is in use by process {holder}", hint) from None
+            # Whoever held it may have removed the folder: then this is a lock on a file that has no name any more.
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                    return descriptor
+            os.close(descriptor)
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it."""
+        with _state_errors(self.folder):
+            shutil.rmtree(self.folder)
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, sees the old one or the new one whole."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def _state_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _state_error(path, error) from error
+
+
+def _state_error(path: Path, error: OSError) -> StateError:
+    hints = {
+        errno.ENOSPC: "make room on that disk, or set XDG_STATE_HOME to a folder on another",
+        errno.EDQUOT: "make room in your quota, or set XDG_STATE_HOME to a folder elsewhere",
+    }
+    hint = hints.get(error.errno or 0, "set XDG_STATE_HOME to a folder that you can write")
+    return StateError(f"{error.filename or path}: {error.strerror or error}", hint)

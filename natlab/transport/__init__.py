@@ -1,0 +1,1 @@
+"""How a command reaches a machine: `local` for machines made of namespaces (the only importer of `subprocess`)."""

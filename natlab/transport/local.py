@@ -1,0 +1,185 @@
+"""Programs run from here and from nowhere else: an argv list, a time limit, and a clear word when it can't be done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachable, ProgramMissing
+from natlab.machine import COMMAND_TIMEOUT
+from natlab.model import CommandResult
+from natlab.transport import terminal
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where system programs are, also for a user whose own PATH leaves /usr/sbin out."""
+
+MACHINE_ENVIRONMENT = {
+    "PATH": SYSTEM_PATH,
+    "HOME": "/root",
+    "USER": "root",
+    "LOGNAME": "root",
+    "SHELL": "/bin/bash",
+    "LANG": "C.UTF-8",
+}
+
+DEBUG = "NATLAB_DEBUG"
+"""Environment variable: when set, every argv is printed to standard error, ready to paste."""
+
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a system program, or None if this computer has none of that name."""
+    return shutil.which(name, path=SYSTEM_PATH)
+
+
+def spawn(argv: Sequence[str], *, stdin: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[str]:
+    """Start a program in a session of its own, give it `stdin`, and return while it runs.
+
+    Its own session keeps the terminal's Ctrl-C and hang-up away from it, and makes its PID a process group to end.
+    Raise ProgramMissing if there is none of that name.
+    """
+    _debug(argv)
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise ProgramMissing(f"{argv[0]}: no such program on this computer") from error
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(stdin)
+    process.stdin = None  # communicate() must not close it again
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """End a spawned program with all of its process group; return what it said on standard error."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[1]
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    timeout: float = COMMAND_TIMEOUT,
+    environment: Mapping[str, str] | None = None,
+) -> CommandResult:
+    """Run a program to its end. Raise ProgramMissing or CommandTimeout; on a timeout its process group is ended."""
+    _debug(argv)
+    started = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment if environment is not None else {**os.environ, "PATH": SYSTEM_PATH},
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise ProgramMissing(f"{argv[0]}: no such program on this computer") from error
+    except OSError as error:
+        raise InfrastructureError(f"{argv[0]} could not be started: {error.strerror}") from error
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        raise CommandTimeout(f"`{shlex.join(argv)}` did not end within {timeout:g} s") from error
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    status = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    return CommandResult(tuple(argv), status, _text(stdout), _text(stderr), time.monotonic() - started)
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", errors="replace")
+
+
+def _debug(argv: Sequence[str]) -> None:
+    if os.environ.get(DEBUG):
+        sys.stderr.write(f"+ {shlex.join(argv)}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMachine:
+    """A machine made of namespaces on this computer.
+
+    `enter` is the argv prefix that runs a program in it, `alive` says whether it still is there, and `terminals` is its
+    /dev/pts/ptmx as this process sees it.
+    """
+
+    name: str
+    enter: tuple[str, ...]
+    alive: Callable[[], bool]
+    terminals: str
+
+    def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = COMMAND_TIMEOUT) -> CommandResult:
+        return self._run(argv, stdin.encode(), timeout)
+
+    def _run(self, argv: Sequence[str], stdin: bytes, timeout: float) -> CommandResult:
+        self._must_live()
+        try:
+            result = run([*self.enter, *argv], stdin=stdin, timeout=timeout, environment=MACHINE_ENVIRONMENT)
+        except CommandTimeout as error:
+            raise CommandTimeout(f"{self.name}: `{shlex.join(argv)}` did not end within {timeout:g} s") from error
+        if not result.ok:
+            self._explain(argv[0], result)
+        return CommandResult(tuple(argv), result.status, result.stdout, result.stderr, result.seconds)
+
+    def _must_live(self) -> None:
+        if not self.alive():
+            raise MachineUnreachable(f"{self.name} no longer runs", "`natlab down` clears up; then start again")
+
+    def _explain(self, program: str, result: CommandResult) -> None:
+        """Raise if it was the way into the machine that failed, and not the program: both have an exit status."""
+        self._must_live()
+        if not result.stderr.startswith("nsenter: "):
+            return
+        if result.status in (_NOT_FOUND, _NOT_EXECUTABLE):
+            raise ProgramMissing(f"{self.name} has no program `{program}` that it can run")
+        raise MachineUnreachable(f"{self.name} could not be entered: {result.stderr.strip()}")
+
+    def stream(self, argv: Sequence[str]) -> int:
+        self._must_live()
+        environment = {**MACHINE_ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
+        if terminal.is_interactive():
+            # setsid --ctty makes the machine's terminal the program's own, so that Ctrl-C and job control work in it.
+            command = [*self.enter, "setsid", "--ctty", "env", "--chdir=/root", *argv]
+            master = terminal.open_master(self.terminals)
+            with terminal.open_peer(master) as slave:
+                process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
+            _debug(command)
+            terminal.relay(master, lambda: process.poll() is not None)
+        else:
+            process = subprocess.Popen([*self.enter, "env", "--chdir=/root", *argv], env=environment)
+        try:
+            status = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        return status if status >= 0 else 128 - status
+
+    def put(self, path: str, data: bytes) -> None:
+        script = 'mkdir -p "$(dirname "$1")" && cat >"$1"'
+        result = self._run(["sh", "-c", script, "sh", path], data, COMMAND_TIMEOUT)
+        if not result.ok:
+            raise InfrastructureError(f"{self.name}: {path} could not be written: {result.stderr.strip()}")
