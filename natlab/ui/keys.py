@@ -1,0 +1,101 @@
+"""What the learner types: a key that is an action, or a command line for the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from enum import Enum
+from types import ModuleType
+
+ReadLine = Callable[[str], str]
+"""Shows a prompt and returns the line typed. EOFError: there will be no more; KeyboardInterrupt: Ctrl-C."""
+
+CONTINUED = "> "
+
+
+class Action(Enum):
+    """What a single key does. The value is the key: a line with it and nothing else."""
+
+    GO_ON = ""
+    HINT = "?"
+    SOLUTION = "s"
+    CHECK = "c"
+    TABLE = "n"
+    BACK = "b"
+    LEAVE = "q"
+    HELP = "h"
+
+
+Typed = Action | str
+"""An action, or the command line that was typed."""
+
+
+class Keyboard:
+    """Reads what the learner types. Ctrl-C clears the line; a second one, Ctrl-D and a closed stdin mean: leave."""
+
+    def __init__(self, read_line: ReadLine) -> None:
+        self._read_line = read_line
+
+    def next(self, prompt: str, on_cleared: Callable[[], None]) -> Typed:
+        """Return the next action or command line; `on_cleared` is called when Ctrl-C threw a line away."""
+        for attempt in range(2):
+            try:
+                return _meaning(self._lines(prompt))
+            except KeyboardInterrupt:
+                if attempt == 0:
+                    on_cleared()
+            except EOFError:
+                break
+        return Action.LEAVE
+
+    def _lines(self, prompt: str) -> str:
+        """Return a line, and those that follow it for as long as they end in a backslash, as bash would read them."""
+        lines = [self._read_line(prompt)]
+        while _continues(lines[-1]):
+            lines.append(self._read_line(CONTINUED))
+        return "\n".join(lines)
+
+
+def _continues(line: str) -> bool:
+    backslashes = len(line) - len(line.rstrip("\\"))
+    return backslashes % 2 == 1
+
+
+def _meaning(line: str) -> Typed:
+    stripped = line.strip()
+    with contextlib.suppress(ValueError):
+        return Action(stripped)
+    return stripped
+
+
+def terminal_reader() -> ReadLine:
+    """Return what reads from the terminal that natlab runs at, with a history of commands where the terminal can."""
+    history = _readline()
+
+    def read(prompt: str) -> str:
+        try:
+            line = input(prompt)
+        except (OSError, RuntimeError, ValueError) as error:
+            # What a stdin that was closed, or lost with its terminal, raises; it will not come back.
+            raise EOFError from error
+        if history is not None and len(line.strip()) > 1:
+            history.add_history(line)
+        return line
+
+    return read
+
+
+def _readline() -> ModuleType | None:
+    """Return the readline module, set to remember only what it is told; None where it would only print odd things."""
+    # A process that was started without a stdin has none here, either.
+    if sys.stdin is None or not sys.stdin.isatty() or os.environ.get("TERM", "dumb") in {"", "dumb", "unknown"}:
+        return None
+    try:
+        readline = importlib.import_module("readline")
+    except ImportError:
+        return None
+    readline.set_auto_history(False)
+    return readline

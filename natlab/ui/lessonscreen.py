@@ -1,0 +1,188 @@
+"""The screen of a lesson: shows one step at a time, and answers to what the learner does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from natlab.errors import NatlabError
+from natlab.events import CheckEnded, CommandStarted, Event, StepEnded, StepStarted, TableShown
+from natlab.model import CheckResult, Command, Outcome, Step, StepResult, Verdict
+from natlab.netfilter.ruleset import NatTable
+from natlab.ui.ink import Ink, Sheet
+from natlab.ui.keys import Action
+from natlab.ui.messages import render_error
+from natlab.ui.nattable import render_nat_table
+from natlab.ui.prose import render_prose
+from natlab.ui.scenes import draw, waits_for
+from natlab.ui.shell import render_command, render_status
+from natlab.ui.verdicts import render_check, render_check_again
+from natlab.ui.waiting import Waiting
+
+_KEYS = (
+    (Action.HINT, "hint"),
+    (Action.SOLUTION, "solution"),
+    (Action.CHECK, "check"),
+    (Action.TABLE, "table"),
+    (Action.BACK, "back"),
+    (Action.HELP, "help"),
+    (Action.LEAVE, "leave"),
+)
+
+_HELP = """\
+Enter on an empty line runs the command that is shown; once a step's checks have passed, it goes on.
+Anything else that you type runs on {machine}, for real. Each line has a shell of its own: `cd` lasts for one line.
+A line that ends in a backslash goes on in the next. Ctrl-C ends a running command, and clears a line.
+?  the next hint
+s  the step's solution
+c  check again, and say why
+n  the nat table as it is now
+b  back to the step before
+q  leave; the machines stay up, and you can come back"""
+
+
+class LessonScreen:
+    """A listener that shows a lesson's events, and the screen on which the lesson itself speaks.
+
+    It remembers the verdicts of the step, so that measuring again says only what is news.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._waiting = Waiting(console)
+        self._said: dict[str, Verdict] = {}
+        self._table: TableShown | None = None
+        self._offered: Command | None = None
+
+    def __call__(self, event: Event) -> None:
+        self._waiting.stop()
+        match event:
+            case StepStarted():
+                self._said, self._table = {}, None
+                self._show(draw(event), _BLANK, render_prose(event.step.text))
+            case CheckEnded():
+                self._check(event.result)
+            case TableShown():
+                self._table = event
+            case StepEnded():
+                pass  # the lesson itself says how a step ended
+            case CommandStarted() if event.command == self._offered:
+                pass  # it stands right above the prompt
+            case _:
+                self._show(draw(event))
+        words = waits_for(event)
+        if words is not None:
+            self._waiting.start(words)
+
+    def close(self) -> None:
+        self._waiting.stop()
+
+    def __enter__(self) -> LessonScreen:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def offer(self, command: Command, typed_on: str) -> None:
+        """Show the command that Enter will run; what is typed runs on `typed_on`, which may be another machine."""
+        self._offered = command
+        elsewhere = f"Enter runs this on {command.machine}:"
+        words = "Type this, or anything else; Enter runs it for you:" if command.machine == typed_on else elsewhere
+        heading = Sheet(lambda ink: [ink.text(words, "dim")])
+        self._show(_BLANK, heading, render_command(command))
+
+    def keys(self, enter: str) -> None:
+        """Name the keys; `enter` says what Enter does now."""
+        self._show(_BLANK, Sheet(lambda ink: [_keys(ink, enter)]))
+
+    def help(self, machine: str) -> None:
+        self._say(_HELP.format(machine=machine))
+
+    def passed(self, step: Step) -> None:
+        """Show why the step's work has done what it did, and the nat table that it left."""
+        parts: list[RenderableType] = []
+        if step.explanation.strip():
+            parts += [_BLANK, render_prose(step.explanation)]
+        if self._table is not None:
+            parts.append(draw(self._table) or _BLANK)
+        self._show(*parts)
+
+    def not_yet(self, result: StepResult) -> None:
+        """Say that the step is not done, and which key helps: a hint mends nothing where natlab can't tell."""
+        passed = sum(check.verdict.outcome is Outcome.PASSED for check in result.results)
+        way = "? gives a hint" if result.outcome is Outcome.FAILED else "c checks again"
+        self._say(f"{passed} of {len(result.results)} checks passed. You are still on this step: {way}.")
+
+    def left(self) -> None:
+        """End the line on which the prompt stands."""
+        self._show(_BLANK)
+
+    def forget_verdicts(self) -> None:
+        """Have the next measuring told in full again."""
+        self._said = {}
+
+    def hint(self, hints: Sequence[str], number: int) -> None:
+        """Show a rung of the ladder; one above the last says that there are no more."""
+        if number > len(hints):
+            self._say("That was the last hint; s shows the solution." if hints else "There are no hints for this step.")
+            return
+        heading = Sheet(lambda ink: [ink.text(f"Hint {number} of {len(hints)}", "bold")])
+        self._show(heading, render_prose(hints[number - 1]))
+
+    def solution(self, commands: Sequence[Command]) -> None:
+        if not commands:
+            self._say("There is nothing to type in this step.")
+        self._show(*map(render_command, commands))
+
+    def table(self, machine: str, now: NatTable, at_step_start: NatTable | None) -> None:
+        self._show(_BLANK, render_nat_table(machine, now, at_step_start=at_step_start))
+
+    def status(self, status: int) -> None:
+        self._show(render_status(status))
+
+    def note(self, words: str) -> None:
+        """Say one quiet line."""
+        self._say(words)
+
+    def error(self, error: NatlabError) -> None:
+        self._waiting.stop()
+        self._show(render_error(error.message, error.hint))
+
+    def _check(self, result: CheckResult) -> None:
+        """Show a verdict: in full if it is news, in a line if the learner has read it already."""
+        known = self._said.get(result.check.id)
+        self._said[result.check.id] = result.verdict
+        again = known is not None and (known.outcome, known.actual) == (result.verdict.outcome, result.verdict.actual)
+        if again and result.verdict.outcome is not Outcome.PASSED:
+            self._show(render_check_again(result))
+        else:
+            self._show(render_check(result))
+
+    def _say(self, words: str) -> None:
+        self._show(Sheet(lambda ink: [ink.text(words)]))
+
+    def _show(self, *parts: RenderableType | None) -> None:
+        shown = [part for part in parts if part is not None]
+        if shown:
+            self._console.print(Group(*shown))
+
+
+_BLANK = Text()
+
+
+def _keys(ink: Ink, enter: str) -> Text:
+    """Return the keys in as few lines as fit; a key and its word stay together."""
+    pieces = [f"Enter {enter}", *(f"{action.value} {does}" for action, does in _KEYS)]
+    lines = [""]
+    for piece in pieces:
+        longer = f"{lines[-1]}  {piece}" if lines[-1] else piece
+        if len(longer) <= ink.width:
+            lines[-1] = longer
+        else:
+            lines.append(piece)
+    return ink.text("\n".join(lines), "dim")

@@ -1,0 +1,111 @@
+"""A nat table on the screen: chain, packets, bytes, rule; what is new, and what counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from natlab.netfilter.ruleset import NatTable
+from natlab.ui.ink import Ink, Sheet
+from natlab.ui.ruled import Column, Row, ruled
+from natlab.ui.tablediff import MarkedChain, MarkedRule, MarkedTable, mark
+
+_COLUMNS = (
+    Column(""),
+    Column("chain"),
+    Column("packets", right=True),
+    Column("bytes", right=True),
+    Column("rule", whole=False),
+)
+_NEW = "bold green"
+_MOVED = "bold cyan"
+
+
+def render_nat_table(
+    machine: str,
+    now: NatTable,
+    *,
+    at_step_start: NatTable | None = None,
+    before_probes: NatTable | None = None,
+) -> Sheet:
+    """Return `machine`'s nat table, marked with what is new since the step began and what its probes counted."""
+    marked = mark(now, at_step_start, before_probes)
+    return Sheet(lambda ink: _draw(ink, machine, marked))
+
+
+def _draw(ink: Ink, machine: str, table: MarkedTable) -> Iterator[RenderableType]:
+    yield ink.text(f"nat table of {machine}", "bold")
+    if not table.chains:
+        yield ink.text("no chains: nothing here rewrites addresses yet")
+    elif ink.narrow:
+        for chain in table.chains:
+            yield from _stacked_chain(ink, chain)
+    else:
+        yield ruled(ink, _COLUMNS, [row for chain in table.chains for row in _rows(ink, chain)])
+    yield from _footnotes(ink, table)
+
+
+def _rows(ink: Ink, marked: MarkedChain) -> Iterator[Row]:
+    """Yield a chain's rows: its rules, or that it has none; then its policy, if that is not to accept."""
+    name, blank = ink.text(marked.chain.name), Text()
+    for rule in marked.rules:
+        mark_, style = ("+", _NEW) if rule.new else ("", "")
+        yield (
+            ink.text(mark_, _NEW),
+            name,
+            _counter(ink, rule.rule.packets, rule.packets_moved),
+            _counter(ink, rule.rule.bytes, rule.bytes_moved),
+            ink.text(rule.rule.spec, style),
+        )
+    if not marked.rules:
+        yield blank, name, blank, blank, ink.text("(no rules)", "dim")
+    if policy := _policy(marked):
+        yield blank, name, blank, blank, ink.text(f"(policy {policy}: what no rule above decides is not let through)")
+
+
+def _stacked_chain(ink: Ink, marked: MarkedChain) -> Iterator[RenderableType]:
+    """Yield a chain for a narrow terminal: its name, then each rule below its own counters."""
+    policy = _policy(marked)
+    yield ink.text(marked.chain.name + (f" (policy {policy})" if policy else ""), "bold")
+    if not marked.rules:
+        yield ink.indented(ink.text("(no rules)", "dim"), 2)
+    for rule in marked.rules:
+        yield _stacked_counters(ink, rule)
+        yield ink.indented(ink.text(rule.rule.spec, _NEW if rule.new else ""), 4)
+
+
+def _stacked_counters(ink: Ink, rule: MarkedRule) -> Text:
+    packets = _counter(ink, rule.rule.packets, rule.packets_moved)
+    bytes_ = _counter(ink, rule.rule.bytes, rule.bytes_moved)
+    mark_ = ("+ ", _NEW) if rule.new else ("  ", "")
+    return Text.assemble(mark_, packets, " packets, ", bytes_, " bytes", overflow="fold")
+
+
+def _counter(ink: Ink, value: int | None, moved: int) -> Text:
+    if value is None:
+        return ink.text("-", "dim")
+    text = ink.text(str(value))
+    if moved:
+        text.append(f" (+{moved})", _MOVED)
+    return text
+
+
+def _policy(marked: MarkedChain) -> str | None:
+    """Return a chain's policy if it is worth a word: a nat chain that drops is nearly always an accident."""
+    return marked.chain.policy if marked.chain.policy not in (None, "ACCEPT", "accept") else None
+
+
+def _footnotes(ink: Ink, table: MarkedTable) -> Iterator[RenderableType]:
+    rules = tuple(table.rules)
+    if any(rule.new for rule in rules):
+        yield ink.text("+ new in this step", "dim")
+    if any(rule.packets_moved or rule.bytes_moved for rule in rules):
+        yield ink.text("(+n) counted by this step's probes", "dim")
+    if any(rule.rule.packets is None or rule.rule.bytes is None for rule in rules):
+        yield ink.text("- not counted by the rule", "dim")
+    for rule in table.gone:
+        yield ink.text(f"gone in this step: {rule.chain} {rule.spec}")
+    for warning in table.warnings:
+        yield ink.text(f"Warning: {warning}", "yellow")
