@@ -44,3 +44,6 @@ class Machine(Protocol):
 
 
 Machines = Mapping[str, Machine]
+
+ACCESS_LOG = "/var/log/httpd.log"
+"""Where a machine that serves a page keeps its web server's log: what `busybox httpd -f -vv` says of each request."""

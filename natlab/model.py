@@ -196,7 +196,7 @@ class SeenByCheck:
 
 @dataclass(frozen=True, slots=True)
 class HandshakeCheck:
-    """During this step's probes a SYN from `client` for `port` reached `machine`, which sent its SYN-ACK to `client`."""
+    """In this step's probes a SYN from `client` for `port` reached `machine`, which sent its SYN-ACK to `client`."""
 
     machine: str
     client: IPv4Address

@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from natlab.errors import UsageError
 from natlab.machine import Machine, Machines
 from natlab.model import Lab
 from natlab.names import nearest
 from natlab.providers import registry
-from natlab.providers.base import Record
+from natlab.providers.base import Provider, Record
 from natlab.store import Instance, Journal, Store
 
 
@@ -42,14 +43,15 @@ class Session:
 
 
 @contextlib.contextmanager
-def fresh(instance: Instance, lab: Lab, source: str, provider_name: str, *, keep: bool) -> Iterator[Session]:
+def fresh(instance: Instance, lab: Lab, source: Path, provider_name: str, *, keep: bool) -> Iterator[Session]:
     """Bring a lab up for as long as the block runs; afterwards too if `keep`, unless the block is interrupted or fails.
 
     What an earlier command left of this instance is taken away first, unless it was kept on purpose: UsageError then.
     """
+    provider = registry.get(provider_name)
     with instance.locked():
         _clear_leftovers(instance)
-        session = _up(instance, lab, source, provider_name, keep=keep)
+        session = _up(instance, lab, source, provider, keep=keep)
         kept = False
         try:
             yield session
@@ -69,10 +71,9 @@ def _clear_leftovers(instance: Instance) -> None:
     _take_down(instance, keep_folder=True)
 
 
-def _up(instance: Instance, lab: Lab, source: str, provider_name: str, *, keep: bool) -> Session:
-    provider = registry.get(provider_name)
+def _up(instance: Instance, lab: Lab, source: Path, provider: Provider, *, keep: bool) -> Session:
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    journal = Journal(source, provider.name, created, steps=len(lab.steps), kept=keep)
+    journal = Journal(str(source), provider.name, created, steps=len(lab.steps), kept=keep)
 
     def remember(record: Record) -> None:
         nonlocal journal
@@ -126,12 +127,7 @@ def down(instance: Instance) -> None:
 
 
 def _take_down(instance: Instance, *, keep_folder: bool = False) -> None:
-    try:
-        journal = instance.read()
-    except NatlabError:
-        journal = (
-            None  # an unreadable journal names nothing: the inits' own environment does (see docs/architecture.md)
-        )
+    journal = instance.read()
     if journal is not None and journal.record is not None:
         registry.get(journal.provider).down(journal.record)
     if not keep_folder:

@@ -1,1 +1,1 @@
-"""The checks, a module each: every one *measures*, and returns a Verdict with its evidence."""
+"""Checks: each measures one thing that must be true after a step."""

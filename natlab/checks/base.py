@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Protocol
 
-from natlab.machine import Machines
+from natlab.machine import Machine, Machines
 from natlab.model import Lab, Verdict
+from natlab.netfilter.program import Ruleset
+
+
+class Met(StrEnum):
+    """What a request met."""
+
+    ANSWER = "answer"
+    REFUSAL = "refusal"
+    SILENCE = "silence"
+    UNREACHABLE = "unreachable"
+    BROKEN_OFF = "broken off"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A request that an http check made: from where, to what, what it met, and the port that it was sent from.
+
+    curl tells the port of connections that came about, not of those that got no answer. `page_of` names the machine
+    whose page came, if one did.
+    """
+
+    source: str
+    url: str
+    met: Met
+    source_port: int | None = None
+    page_of: str | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """What the checks of one verification found and share, so that no machine is asked the same thing twice.
+
+    `before` holds the rulesets as they were before the first probe, `now` those read since the last probe.
+    """
+
+    before: dict[str, Ruleset] = field(default_factory=dict)
+    now: dict[str, Ruleset] = field(default_factory=dict)
+    probes: list[Probe] = field(default_factory=list)
+
+    def probed(self, probe: Probe | None = None) -> None:
+        """Note that something was sent: what was read of the machines so far is the past."""
+        self.now.clear()
+        if probe is not None:
+            self.probes.append(probe)
 
 
 @dataclass(slots=True)
 class World:
-    """The running lab as the checks see it."""
+    """The running lab as the checks see it during one verification; the runner makes a fresh one for each."""
 
     lab: Lab
     machines: Machines
@@ -20,12 +68,26 @@ class World:
     silence: float = field(default=0.25)
     """Seconds of quiet that prove an expected "no answer". Below TCP's first retransmission (1 s) one SYN is sent, and
     whatever answers it on this network does so within a small part of this time."""
+    record: Record = field(default_factory=Record)
+    pause: Callable[[float], None] = time.sleep
+
+    def machine(self, name: str) -> Machine:
+        """Return a machine; raise KeyError if the lab has none of that name."""
+        return self.machines[name]
+
+    def address(self, name: str) -> IPv4Address:
+        """Return a machine's own address in the lab."""
+        return self.lab.machine(name).address
+
+    def owner(self, address: IPv4Address) -> str | None:
+        """Name the machine that has an address, or None."""
+        return next((machine.name for machine in self.lab.machines if machine.address == address), None)
 
 
 class Check(Protocol):
-    """One check of one step, used once: `prepare`, then every probe of the step, then `measure`.
+    """One check of one step, used once: `prepare`, then every probe of the step, then `measure`, then `cleanup`.
 
-    Both let InfrastructureError pass: the caller turns it into a verdict "cannot tell", so that a broken probe is
+    All let InfrastructureError pass: the caller turns it into a verdict "cannot tell", so that a broken probe is
     never anybody's failure, nor a pass under a check that expects absence.
     """
 
@@ -36,3 +98,17 @@ class Check(Protocol):
     def measure(self, world: World) -> Verdict:
         """Measure, and say what was expected and what was found."""
         ...
+
+    def cleanup(self, world: World) -> None:
+        """Take away what `prepare` put on a machine. Runs after every prepare, whatever came of it and of measuring."""
+        ...
+
+
+class Plain:
+    """The base of checks that need no baseline and leave nothing behind."""
+
+    def prepare(self, world: World) -> None:
+        """Do nothing."""
+
+    def cleanup(self, world: World) -> None:
+        """Do nothing."""

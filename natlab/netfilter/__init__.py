@@ -1,1 +1,1 @@
-"""Reads what netfilter says: rulesets, counters, conntrack entries. Text in, dataclasses out; no I/O."""
+"""What Linux's netfilter tools print, as dataclasses, and what a ruleset does with a packet. No I/O."""

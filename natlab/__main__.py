@@ -1,0 +1,5 @@
+"""`python -m natlab`."""
+
+from natlab.cli.app import main
+
+main()

@@ -1,0 +1,97 @@
+"""Runs a step's checks: every prepare, then every measure in order, then every cleanup."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from natlab.checks.base import Check, World
+from natlab.checks.registry import make_check
+from natlab.errors import InfrastructureError
+from natlab.model import CheckResult, CheckSpec, HttpCheck, Outcome, Step, Verdict
+
+Explain = Callable[[HttpCheck, Verdict, World], tuple[str, tuple[str, ...]] | None]
+"""Says why an http check failed, and what was measured to know it; None if that can't be told."""
+
+
+def run_checks(
+    step: Step,
+    world: World,
+    on_start: Callable[[CheckSpec], None],
+    on_end: Callable[[CheckResult], None],
+    explain: Explain | None = None,
+) -> tuple[CheckResult, ...]:
+    """Measure a step's checks in their order, telling of each as it starts and as it ends.
+
+    An InfrastructureError makes the check that it happened to "cannot tell", and no other. `explain` is asked about
+    http checks that failed.
+    """
+    runs = [_Run(spec, world) for spec in step.checks]
+    try:
+        for run in runs:
+            run.prepare()
+        results = []
+        for run in runs:
+            on_start(run.spec)
+            result = run.measure(explain)
+            results.append(result)
+            on_end(result)
+        return tuple(results)
+    finally:
+        for run in runs:
+            run.cleanup()
+
+
+class _Run:
+    """One check, from its preparation to its end."""
+
+    def __init__(self, spec: CheckSpec, world: World) -> None:
+        self.spec = spec
+        self._world = world
+        self._check: Check = make_check(spec)
+        self._prepared = False
+        self._broken: InfrastructureError | None = None
+
+    def prepare(self) -> None:
+        self._prepared = True
+        try:
+            self._check.prepare(self._world)
+        except InfrastructureError as error:
+            self._broken = error
+
+    def measure(self, explain: Explain | None) -> CheckResult:
+        started = time.perf_counter()
+        verdict = self._verdict()
+        if verdict.outcome is Outcome.FAILED:
+            verdict = self._explained(verdict, explain)
+        return CheckResult(self.spec, verdict, time.perf_counter() - started)
+
+    def cleanup(self) -> None:
+        if self._prepared:
+            # The verdict stands whatever comes of this; the machine that could not be asked is likely gone.
+            with suppress(InfrastructureError):
+                self._check.cleanup(self._world)
+
+    def _verdict(self) -> Verdict:
+        if self._broken is not None:
+            return _cannot_tell(self._broken)
+        try:
+            return self._check.measure(self._world)
+        except InfrastructureError as error:
+            return _cannot_tell(error)
+
+    def _explained(self, verdict: Verdict, explain: Explain | None) -> Verdict:
+        """Add why it failed: the measured explanation if there is one, else the author's own word."""
+        expects = self.spec.expects
+        if explain is not None and isinstance(expects, HttpCheck):
+            with suppress(InfrastructureError):  # what can't be measured now doesn't change what was measured before
+                if (found := explain(expects, verdict, self._world)) is not None:
+                    why, evidence = found
+                    return replace(verdict, why=why, evidence=(*verdict.evidence, *evidence))
+        return replace(verdict, why=verdict.why or self.spec.explain)
+
+
+def _cannot_tell(error: InfrastructureError) -> Verdict:
+    return Verdict(Outcome.CANNOT_TELL, "to be measured", f"the probe broke: {error.message}", why=error.hint)

@@ -1,0 +1,112 @@
+"""What a command finds around it: its streams, its state folder; and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TextIO
+
+import typer
+
+from natlab.errors import ExitCode, NatlabError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from natlab.model import Outcome
+    from natlab.store import Store
+
+P = ParamSpec("P")
+
+
+def exit_code_of(outcome: Outcome) -> ExitCode:
+    """Return the exit code of a run that came to `outcome`."""
+    from natlab.model import Outcome
+
+    codes = {Outcome.PASSED: ExitCode.PASSED, Outcome.FAILED: ExitCode.FAILED}
+    return codes.get(outcome, ExitCode.CANNOT_TELL)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The surroundings of one command."""
+
+    stdout: TextIO
+    stderr: TextIO
+    interactive: bool
+    """Standard input and output are both a terminal."""
+
+    @staticmethod
+    def of_process() -> Context:
+        """Return this process's own. A stream that was closed before natlab started is /dev/null."""
+        stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        interactive = sys.stdin is not None and sys.stdin.isatty() and stdout.isatty()
+        return Context(stdout, stderr, interactive)
+
+    @property
+    def console(self) -> Console:
+        """A console on standard output. Imports rich, which takes as long as half a lab: ask only to print."""
+        from natlab.ui.console import open_console
+
+        return open_console(self.stdout)
+
+    @property
+    def store(self) -> Store:
+        """The user's state folder; StateError if it can't be used."""
+        from natlab.store import Store
+
+        return Store(Store.default_folder())
+
+    def say(self, line: str) -> None:
+        """Print one line on standard output as it is."""
+        self.stdout.write(f"{line}\n")
+
+    def complain(self, message: str, hint: str | None = None) -> None:
+        """Print an error, and what to do about it, on standard error."""
+        self.stderr.write(f"natlab: {message}\n")
+        if hint:
+            self.stderr.write(f"        {hint}\n")
+
+
+class Terminated(BaseException):
+    """SIGTERM, or the terminal's hang-up. Unlike Ctrl-C it never means just the line that is being typed."""
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated(signal.Signals(number).name)
+
+
+def command(body: Callable[P, int]) -> Callable[P, NoReturn]:
+    """Make a command of a function that returns an exit code: errors become one clear line and their own code."""
+
+    @functools.wraps(body)
+    def bounded(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _terminate)
+        raise typer.Exit(_exit_code(functools.partial(body, *args, **kwargs)))
+
+    return bounded
+
+
+def _exit_code(body: Callable[[], int]) -> int:
+    context = Context.of_process()
+    try:
+        code = body()
+        context.stdout.flush()
+    except NatlabError as error:
+        context.complain(error.message, error.hint)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone. Python would complain once more when it flushes at its own end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return ExitCode.CANNOT_TELL
+    except (KeyboardInterrupt, Terminated):
+        context.complain("interrupted")
+        return ExitCode.INTERRUPTED
+    return code

@@ -1,0 +1,142 @@
+"""Commands about instances: start one, look at it, work on its machines from another terminal, end it."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from natlab import labfile, session
+from natlab.cli.context import Context, exit_code_of
+from natlab.errors import ExitCode, NatlabError, UsageError
+from natlab.events import MachinesReady
+from natlab.machine import Machine
+from natlab.store import Instance, Journal
+
+if TYPE_CHECKING:
+    from natlab.ui.overview import InstanceRow
+
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks at a table."""
+
+
+def up(context: Context, lab_name: str, provider: str, name: str | None) -> int:
+    """Bring a lab's machines up and leave them up."""
+    from natlab.ui.auto import AutoScreen
+
+    source = labfile.find(lab_name)
+    lab = labfile.load(source)
+    instance = context.store.instance(name or lab.name)
+    started = time.monotonic()
+    with AutoScreen(context.console) as screen, session.fresh(instance, lab, source, provider, keep=True):
+        screen(MachinesReady(lab, time.monotonic() - started))
+    context.say(f"instance {instance.name} is up; try: natlab shell {lab.table_of}")
+    return ExitCode.PASSED
+
+
+def down(context: Context, name: str | None, *, everything: bool) -> int:
+    """End one instance, or all of them. What fails is told, and does not keep the others."""
+    store = context.store
+    if everything:
+        names = store.names()
+        if name is not None:
+            raise UsageError(f"--all and `{name}` don't go together", "say one of them")
+    else:
+        names = [session.choose(store, name).name] if name or store.names() else []
+    if not names:
+        context.say("nothing is up")
+    worst = ExitCode.PASSED
+    for each in names:
+        try:
+            session.down(store.instance(each))
+            context.say(f"{each} is down")
+        except NatlabError as error:
+            context.complain(error.message, error.hint)
+            worst = max(worst, error.exit_code)
+    return worst
+
+
+def status(context: Context) -> int:
+    """Print the instances that there are."""
+    from natlab.ui.overview import render_instances
+
+    store = context.store
+    rows = [_row(store.instance(name)) for name in store.names()]
+    context.console.print(render_instances(rows))
+    return ExitCode.PASSED
+
+
+def _row(instance: Instance) -> InstanceRow:
+    from natlab.ui.overview import InstanceRow
+
+    journal = instance.read()
+    if journal is None:
+        since = datetime.fromtimestamp(instance.folder.stat().st_mtime).astimezone()
+        return InstanceRow(instance.name, "?", "?", "half made: `natlab down` clears it", "", since)
+    since = datetime.fromisoformat(journal.created).astimezone()
+    lab = Path(journal.lab).name
+    return InstanceRow(instance.name, lab, journal.provider, _state(journal), _progress(journal), since)
+
+
+def _state(journal: Journal) -> str:
+    if journal.record is None:
+        return "half made: `natlab down` clears it"
+    return "up" if session.alive(journal) else "ended: `natlab down` clears it"
+
+
+def _progress(journal: Journal) -> str:
+    return "finished" if journal.step >= journal.steps else f"{journal.step + 1} of {journal.steps}"
+
+
+def attach(context: Context, name: str | None) -> session.Session:
+    """Return the session of the instance that a command means."""
+    instance = session.choose(context.store, name)
+    lab = labfile.load(Path(session.running(instance).lab))
+    return session.attach(instance, lab)
+
+
+def _machine(context: Context, machine: str, name: str | None) -> Machine:
+    return attach(context, name).machine(machine)
+
+
+def shell(context: Context, machine: str, name: str | None) -> int:
+    """Open an interactive shell on a machine; its exit status is the command's."""
+    return _machine(context, machine, name).stream(["bash", "--login"])
+
+
+def execute(context: Context, machine: str, argv: list[str], name: str | None) -> int:
+    """Run a command on a machine, on this process's own streams; its exit status is the command's."""
+    return _machine(context, machine, name).stream(argv)
+
+
+def table(context: Context, machine: str | None, name: str | None, *, watch: bool) -> int:
+    """Print a machine's nat table; with `watch`, again whenever it changes, until Ctrl-C."""
+    from natlab.checks.reading import read_ruleset
+    from natlab.ui.nattable import render_nat_table
+
+    running = attach(context, name)
+    subject = running.machine(machine or running.lab.table_of)
+    console = context.console
+    before = now = read_ruleset(subject).table
+    console.print(render_nat_table(subject.name, now))
+    while watch:
+        time.sleep(WATCH_INTERVAL)
+        before, now = now, read_ruleset(subject).table
+        if now != before:
+            console.print(render_nat_table(subject.name, now, at_step_start=before, before_probes=before))
+            context.stdout.flush()
+    return ExitCode.PASSED
+
+
+def check(context: Context, name: str | None) -> int:
+    """Measure the checks of the step that an instance is at."""
+    from natlab.runner import Runner
+    from natlab.ui.auto import AutoScreen
+
+    running = attach(context, name)
+    with AutoScreen(context.console) as screen:
+        runner = Runner(running.lab, running.machines, screen)
+        runner.begin(min(running.journal.step, len(running.lab.steps) - 1))
+        result = runner.verify()
+    return exit_code_of(result.outcome)

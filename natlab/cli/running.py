@@ -1,0 +1,173 @@
+"""`natlab run`: a lab from its first step to its last, by hand or by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from natlab import labfile, session
+from natlab.cli.context import Context, Terminated, exit_code_of
+from natlab.errors import ExitCode, NatlabError, UsageError
+from natlab.events import Event, LabStarted, Listener, MachinesReady, StepStarted
+from natlab.model import Lab, Outcome
+from natlab.report.collect import Report
+from natlab.store import Instance
+
+AUTO_SUFFIX = "-auto"
+"""What `--auto` adds to the lab's name for its instance, so that a learner's own is never in its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `natlab run` was asked for."""
+
+    lab: str
+    provider: str
+    instance: str | None
+    auto: bool
+    keep: bool
+    json: bool
+    junit: Path | None
+
+
+def run(context: Context, options: RunOptions) -> int:
+    """Run a lab: step by step at a terminal, else by itself."""
+    by_itself = options.auto or options.json or not context.interactive
+    if by_itself:
+        return _run_reported(context, options)
+    if options.junit:
+        raise UsageError("--junit goes with --auto", "add --auto, or leave --junit out")
+    return _run_lesson(context, options)
+
+
+# --- by itself ------------------------------------------------------------------------------------------------------
+
+
+def _run_reported(context: Context, options: RunOptions) -> int:
+    """Run every step by itself; the report is written whatever happens."""
+    report = Report(options.lab, options.provider)
+    if options.junit:
+        _must_be_writable(options.junit)
+    try:
+        with _listener(context, report, quiet=options.json) as emit:
+            outcome = _run_auto(context, options, emit)
+    except (NatlabError, KeyboardInterrupt, Terminated) as error:
+        report.broke(error.message if isinstance(error, NatlabError) else "interrupted")
+        raise
+    finally:
+        _write_reports(context, options, report)
+    return exit_code_of(outcome)
+
+
+def _must_be_writable(file: Path) -> None:
+    """Find out now, not after the run, that a report has nowhere to go."""
+    try:
+        file.open("ab").close()
+    except OSError as error:
+        raise UsageError(f"--junit: {file}: {error.strerror}", "name a file in a folder that you can write") from error
+
+
+@contextmanager
+def _listener(context: Context, report: Report, *, quiet: bool) -> Iterator[Listener]:
+    """Return who listens to an --auto run: the report, and the screen unless standard output belongs to the JSON."""
+    if quiet:
+        yield report
+        return
+    from natlab.ui.auto import AutoScreen
+
+    with AutoScreen(context.console) as screen:
+
+        def both(event: Event) -> None:
+            report(event)
+            screen(event)
+
+        yield both
+
+
+def _write_reports(context: Context, options: RunOptions, report: Report) -> None:
+    if options.json:
+        from natlab.report.json import to_json
+
+        context.say(to_json(report))
+    if options.junit:
+        from natlab.report.junit import to_junit
+
+        options.junit.write_bytes(to_junit(report))
+
+
+def _run_auto(context: Context, options: RunOptions, emit: Listener) -> Outcome:
+    from natlab.runner import Runner
+
+    source = labfile.find(options.lab)
+    lab = labfile.load(source)
+    instance = context.store.instance(options.instance or lab.name + AUTO_SUFFIX)
+    started = time.monotonic()
+    emit(LabStarted(lab, options.provider))
+    with session.fresh(instance, lab, source, options.provider, keep=options.keep) as running:
+        emit(MachinesReady(lab, time.monotonic() - started))
+        outcome = Runner(lab, running.machines, emit).run_all(started)
+        running.save_step(len(lab.steps) if outcome is Outcome.PASSED else 0)
+    return outcome
+
+
+# --- by hand --------------------------------------------------------------------------------------------------------
+
+
+def _run_lesson(context: Context, options: RunOptions) -> int:
+    """Lead a learner through a lab; the machines stay up when they leave, and end when they finish (but for --keep)."""
+    source = labfile.find(options.lab)
+    lab = labfile.load(source)
+    instance = context.store.instance(options.instance or lab.name)
+    with _fresh_or_resumed(context, instance, lab, source, options.provider) as running:
+        try:
+            finished = _teach(context, running)
+        except Terminated:
+            return ExitCode.INTERRUPTED
+    if not finished:
+        context.say(f"The machines stay up. `natlab run {options.lab}` goes on here, `natlab down` ends them.")
+    elif not options.keep:
+        session.down(instance)
+    return ExitCode.PASSED
+
+
+def _fresh_or_resumed(
+    context: Context, instance: Instance, lab: Lab, source: Path, provider: str
+) -> AbstractContextManager[session.Session]:
+    """Go on with the instance if it is up; make it otherwise."""
+    journal = instance.read() if instance.exists() else None
+    if journal is None or journal.record is None:
+        return session.fresh(instance, lab, source, provider, keep=True)
+    if not session.alive(journal):
+        context.say(f"The machines of instance {instance.name} have ended since; starting afresh.")
+        return session.fresh(instance, lab, source, provider, keep=True)
+    if Path(journal.lab) != source:
+        hint = f"`natlab down {instance.name}` ends it; `--instance NAME` makes another"
+        raise UsageError(f"instance {instance.name} is up with another lab ({journal.lab})", hint)
+    return session.resumed(instance, lab)
+
+
+def _teach(context: Context, running: session.Session) -> bool:
+    """Lead through the lab from where the instance is; say whether it was finished."""
+    from natlab.runner import Runner
+    from natlab.ui.keys import terminal_reader
+    from natlab.ui.lesson import Lesson
+    from natlab.ui.lessonscreen import LessonScreen
+
+    lab = running.lab
+    with LessonScreen(context.console) as screen:
+
+        def remember_and_show(event: Event) -> None:
+            if isinstance(event, StepStarted):
+                running.save_step(event.number - 1)
+            screen(event)
+
+        screen(LabStarted(lab, running.provider))
+        runner = Runner(lab, running.machines, remember_and_show)
+        lesson = Lesson(lab, runner, running.machines, screen, terminal_reader())
+        end = lesson.run(min(running.journal.step, len(lab.steps) - 1))
+    if end.finished:
+        running.save_step(len(lab.steps))
+    return end.finished

@@ -1,0 +1,232 @@
+"""A ruleset as the kernel consults it: base chains, lines, conditions and actions, whichever tool wrote them.
+
+`iptables.py` and `nft.py` translate their tool's text into these; `evaluate.py` walks them. What a translation does not
+understand it keeps as Unreadable (a condition) or Opaque (an action), so that a walk that comes by can say so instead
+of guessing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+from natlab.model import NatHook, Protocol
+from natlab.netfilter.ruleset import NatTable, Rule
+
+
+class Kind(StrEnum):
+    """What a base chain is for. Everything that can only let pass or drop counts as a filter."""
+
+    NAT = "nat"
+    FILTER = "filter"
+
+
+class Field(StrEnum):
+    """What a condition looks at."""
+
+    PROTOCOL = "protocol"
+    SOURCE = "source"
+    DESTINATION = "destination"
+    SOURCE_PORT = "source port"
+    PORT = "port"
+    INCOMING = "incoming interface"
+    OUTGOING = "outgoing interface"
+    STATE = "conntrack state"
+    SOURCE_TYPE = "source address type"
+    DESTINATION_TYPE = "destination address type"
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A packet as it looks at one hook, the first of its flow unless `state` says otherwise.
+
+    None is "not known": the source port of a connection that is only thought of, an interface nobody read. `incoming`
+    and `outgoing` are "" where there is none, as on OUTPUT.
+    """
+
+    source: IPv4Address
+    destination: IPv4Address
+    port: int
+    protocol: Protocol = Protocol.TCP
+    source_port: int | None = None
+    incoming: str | None = None
+    outgoing: str | None = None
+    state: str = "new"
+    flags: frozenset[str] = frozenset({"syn"})
+
+
+# --- conditions -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Numbers from `first` to `last`, both included: ports, or addresses as integers."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A port or an address lies in one of the spans; `negated`: in none."""
+
+    field: Field
+    spans: tuple[Span, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A protocol, interface, state or address type is one of the names; an interface may end in `*`."""
+
+    field: Field
+    names: tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TcpFlags:
+    """Of the TCP flags in `mask`, exactly those in `value` are set."""
+
+    mask: frozenset[str]
+    value: frozenset[str]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A condition whose answer is the same for every IPv4 packet."""
+
+    text: str
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A condition that natlab can't judge."""
+
+    text: str
+
+
+Condition = Within | Named | TcpFlags | Known | Unreadable
+
+
+# --- actions --------------------------------------------------------------------------------------------------------
+
+
+class Simple(StrEnum):
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+    RETURN = "return"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """Go on in another chain; come back at its end unless `goto`."""
+
+    chain: str
+    goto: bool = False
+
+
+class Nat(StrEnum):
+    DNAT = "DNAT"
+    SNAT = "SNAT"
+    MASQUERADE = "MASQUERADE"
+    REDIRECT = "REDIRECT"
+
+
+@dataclass(frozen=True, slots=True)
+class Translate:
+    """Rewrite the destination (DNAT, REDIRECT) or the source (SNAT, MASQUERADE); None keeps what the packet has."""
+
+    nat: Nat
+    addresses: Span | None = None
+    ports: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """An action that natlab can't follow."""
+
+    text: str
+
+
+Action = Simple | Jump | Translate | Opaque
+
+
+# --- chains ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One rule: what is shown of it, when it applies, and what it then does."""
+
+    rule: Rule
+    conditions: tuple[Condition, ...]
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Where the kernel enters a chain: lower priorities first."""
+
+    kind: Kind
+    hook: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A chain. `key` is unique among all tools and tables, and is what Jump names."""
+
+    key: str
+    name: str
+    policy: str | None
+    base: Base | None
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A line of the main routing table: packets for `network` leave through `interface`."""
+
+    first: int
+    last: int
+    interface: str
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """All that was read of a machine: its nat table to show, its chains to walk, its routes."""
+
+    table: NatTable
+    blocks: tuple[Block, ...]
+    routes: tuple[Route, ...] = ()
+
+    def entered(self, kind: Kind, hook: NatHook | str) -> tuple[Block, ...]:
+        """Return the base chains of a hook in the order in which the kernel enters them.
+
+        Chains of equal priority are entered latest registration first, which no listing tells: the evaluator must not
+        lean on their order.
+        """
+        found = [
+            (block.base.priority, block)
+            for block in self.blocks
+            if block.base is not None and block.base.kind is kind and block.base.hook == hook
+        ]
+        return tuple(block for _, block in sorted(found, key=lambda pair: pair[0]))
+
+    def block(self, key: str) -> Block | None:
+        return next((block for block in self.blocks if block.key == key), None)
+
+    def interface_to(self, address: IPv4Address) -> str | None:
+        """Name the interface that packets for `address` leave through, or None where no route was read."""
+        fitting = [route for route in self.routes if route.first <= int(address) <= route.last]
+        return min(fitting, key=lambda route: route.size).interface if fitting else None

@@ -1,0 +1,113 @@
+"""Steps a lab: explain, do, verify. Tells what happens as events, and knows no terminal."""
+
+from __future__ import annotations
+
+import time
+
+from natlab.checks.base import World
+from natlab.checks.reading import read_ruleset, ruleset_before, ruleset_now
+from natlab.checks.run import run_checks
+from natlab.diagnose import explain
+from natlab.events import (
+    CheckEnded,
+    CheckStarted,
+    CommandEnded,
+    CommandStarted,
+    LabEnded,
+    Listener,
+    StepEnded,
+    StepStarted,
+    TableShown,
+)
+from natlab.machine import Machines
+from natlab.model import CheckResult, CheckSpec, Command, CommandResult, Lab, Outcome, Step, StepResult, worst
+from natlab.netfilter.ruleset import NatTable
+
+SOLUTION_TIMEOUT = 30.0
+"""Seconds that a command of a solution may take."""
+
+
+class Runner:
+    """Takes one running lab through its steps. `index` counts from 0."""
+
+    def __init__(self, lab: Lab, machines: Machines, emit: Listener) -> None:
+        self.lab = lab
+        self.machines = machines
+        self.emit = emit
+        self.index = 0
+        self._at_step_start = NatTable(())
+
+    @property
+    def step(self) -> Step:
+        """The step that one is at."""
+        return self.lab.steps[self.index]
+
+    def begin(self, index: int) -> None:
+        """Go to a step: remember the nat table as it is now, and emit StepStarted."""
+        self._begin(index, self.table(self.lab.table_of))
+
+    def _begin(self, index: int, table: NatTable) -> None:
+        self.index = index
+        self._at_step_start = table
+        self.emit(StepStarted(self.step, index + 1, len(self.lab.steps)))
+
+    def solve(self) -> list[CommandResult]:
+        """Run the step's commands; stop after the first that fails."""
+        results: list[CommandResult] = []
+        for command in self.step.commands:
+            results.append(self.run_command(command))
+            if not results[-1].ok:
+                break
+        return results
+
+    def run_command(self, command: Command) -> CommandResult:
+        """Run one command of the solution, announced by CommandStarted and CommandEnded."""
+        self.emit(CommandStarted(command))
+        machine = self.machines[command.machine]
+        result = machine.run(["bash", "-c", command.line], timeout=SOLUTION_TIMEOUT)
+        self.emit(CommandEnded(command, result))
+        return result
+
+    def verify(self) -> StepResult:
+        """Measure the step's checks; emit CheckStarted and CheckEnded for each, then TableShown, then StepEnded."""
+        return self._verify()[0]
+
+    def _verify(self) -> tuple[StepResult, NatTable]:
+        """Verify; return the nat table as it was left, too, so that nobody has to read it again."""
+        started = time.monotonic()
+        world, machine = World(self.lab, self.machines), self.lab.table_of
+        before = ruleset_before(world, machine).table
+        results = run_checks(self.step, world, self._check_started, self._check_ended, explain)
+        result = StepResult(self.step, results, time.monotonic() - started)
+        now = ruleset_now(world, machine).table
+        self.emit(TableShown(machine, self._at_step_start, before, now))
+        self.emit(StepEnded(result, self.index + 1, len(self.lab.steps)))
+        return result, now
+
+    def _check_started(self, check: CheckSpec) -> None:
+        self.emit(CheckStarted(check))
+
+    def _check_ended(self, result: CheckResult) -> None:
+        self.emit(CheckEnded(result))
+
+    def table(self, machine: str) -> NatTable:
+        """Read a machine's nat table."""
+        return read_ruleset(self.machines[machine]).table
+
+    def run_all(self, started: float) -> Outcome:
+        """Do and verify every step by itself, stopping after the first that does not pass; emit LabEnded.
+
+        `started` is the monotonic time from which the lab's seconds count.
+        """
+        results: list[StepResult] = []
+        table = self.table(self.lab.table_of)
+        for index in range(len(self.lab.steps)):
+            self._begin(index, table)
+            self.solve()
+            result, table = self._verify()
+            results.append(result)
+            if result.outcome is not Outcome.PASSED:
+                break
+        outcome = worst(result.outcome for result in results)
+        self.emit(LabEnded(self.lab, outcome, tuple(results), time.monotonic() - started))
+        return outcome

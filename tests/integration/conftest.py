@@ -1,0 +1,135 @@
+"""Real namespaces, real netfilter, as root and as an ordinary user; and a count of what is left afterwards."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+USER = "natlab-learner"
+USER_PYTHON = "/usr/bin/python3"
+"""The ordinary user's Python: root's own may lie in root's home."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Somebody who types natlab's commands, in a state folder of their own."""
+
+    who: str
+    natlab: str
+    state: Path
+    prefix: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def argv(self, *arguments: str) -> list[str]:
+        variables = {"XDG_STATE_HOME": str(self.state), "LANG": "C.UTF-8", "TERM": "xterm-256color", **self.environment}
+        return [*self.prefix, "env", *(f"{key}={value}" for key, value in variables.items()), self.natlab, *arguments]
+
+    def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout, check=False, cwd="/"
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.argv(*arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def on(self, machine: str, line: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell command line on a machine."""
+        return self.run("exec", *options, machine, "--", "bash", "-c", line)
+
+
+def must_be_root() -> None:
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("these tests must run as root in CI, so that they can be an ordinary user too")
+        pytest.skip("needs root, to be root and an ordinary user in turn")
+
+
+def _checked(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300, cwd="/")
+    assert done.returncode == 0, f"{shlex.join(argv)}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def user_natlab(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Install natlab's wheel for an ordinary user, as that user; return the path of the command."""
+    must_be_root()
+    if subprocess.run(["id", USER], capture_output=True, check=False).returncode != 0:
+        _checked("useradd", "--create-home", USER)
+    wheels = tmp_path_factory.mktemp("wheel")
+    _checked(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(ROOT))
+    (wheel,) = wheels.glob("*.whl")
+    home = Path(_checked("getent", "passwd", USER).split(":")[5])
+    copy = home / wheel.name
+    copy.write_bytes(wheel.read_bytes())
+    as_user = ("runuser", "-u", USER, "--")
+    venv = home / "venv"
+    if not (venv / "bin/pip").exists():
+        _checked(*as_user, USER_PYTHON, "-m", "venv", str(venv))
+    _checked(*as_user, str(venv / "bin/pip"), "install", "--quiet", "--upgrade", "--force-reinstall", str(copy))
+    return str(venv / "bin/natlab")
+
+
+def processes_of_natlab() -> set[int]:
+    """Return every process that bears natlab's ownership tag; zombies have no environment any more."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                tagged = b"NATLAB_INSTANCE=" in (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            if tagged:
+                found.add(int(folder.name))
+    return found
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Fail a test that leaves an init of natlab's behind."""
+    before = processes_of_natlab()
+    yield
+    assert processes_of_natlab() - before == set()
+
+
+@pytest.fixture(params=["root", "user"])
+def learner(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Iterator[Learner]:
+    """Be root, then an ordinary user."""
+    must_be_root()
+    if request.param == "root":
+        yield from _at_work(Learner("root", str(Path(sys.executable).with_name("natlab")), tmp_path))
+        return
+    natlab = request.getfixturevalue("user_natlab")
+    as_user = ("runuser", "-u", USER, "--")
+    state = Path(_checked(*as_user, "mktemp", "--directory").strip())
+    yield from _at_work(Learner(USER, natlab, state, prefix=as_user))
+    shutil.rmtree(state)
+
+
+def _at_work(learner: Learner) -> Iterator[Learner]:
+    yield learner
+    learner.run("down", "--all")
+
+
+@pytest.fixture
+def root_learner(tmp_path: Path, nothing_left: None) -> Iterator[Learner]:
+    """Be root, where who one is makes no difference."""
+    must_be_root()
+    yield from _at_work(Learner("root", str(Path(sys.executable).with_name("natlab")), tmp_path))

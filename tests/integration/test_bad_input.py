@@ -1,0 +1,143 @@
+"""What a user can get wrong, or a computer can lack: one clear line, the right exit code, nothing left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Learner
+
+LAB = "dnat-basic"
+
+
+def one_clear_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def inside(learner: Learner, *wrapper: str) -> Learner:
+    """Return the same learner on a computer that the shell script `wrapper` has changed for them alone."""
+    script = "; ".join(["set -e", *wrapper, 'exec "$@"'])
+    return replace(learner, prefix=(*learner.prefix, "unshare", "--mount", "sh", "-c", script, "sh"))
+
+
+def test_unknown_lab_names_the_nearest(root_learner: Learner) -> None:
+    one_clear_line(root_learner.run("run", "dnat-basics"), 2, "dnat-basics", "did you mean", "dnat-basic")
+
+
+def test_unknown_machine_names_the_nearest(root_learner: Learner) -> None:
+    root_learner.run("up", LAB)
+    one_clear_line(root_learner.on("vm1", "true"), 2, "vm1", "vm-1")
+
+
+def test_unknown_provider_lists_the_valid_ones(root_learner: Learner) -> None:
+    one_clear_line(root_learner.run("run", LAB, "--provider", "docker"), 2, "docker", "netns")
+    assert list((root_learner.state / "natlab/instances").iterdir()) == []
+
+
+def test_no_lab_is_up(root_learner: Learner) -> None:
+    for arguments in (["table"], ["check"], ["exec", "vm-1", "--", "true"], ["shell", "vm-1"]):
+        one_clear_line(root_learner.run(*arguments), 2, "no lab is up", "natlab run dnat-basic")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden"])
+def test_a_name_that_is_none(root_learner: Learner, name: str) -> None:
+    one_clear_line(root_learner.run("up", LAB, "--instance", name), 2, "no name for an instance")
+
+
+def test_no_iptables_and_no_conntrack_are_told_at_once(root_learner: Learner) -> None:
+    hide = [f"mount --bind /dev/null $(readlink -f /usr/sbin/{name})" for name in ("iptables", "conntrack")]
+    done = inside(root_learner, *hide).run("run", LAB, "--auto")
+    one_clear_line(done, 3, "iptables: not installed", "conntrack: not installed", "apt-get install conntrack")
+
+
+def test_no_user_namespaces(root_learner: Learner) -> None:
+    wrapper = ("unshare", "--user", "--map-root-user", "sh", "-c")
+    script = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    learner = replace(root_learner, prefix=(*wrapper, script, "sh"))
+    one_clear_line(learner.run("run", LAB, "--auto"), 3, "user namespace", "sysctl -w user.max_user_namespaces")
+
+
+def test_proc_not_writable(root_learner: Learner) -> None:
+    learner = inside(root_learner, "mount --bind /proc/sys /proc/sys", "mount -o remount,bind,ro /proc/sys")
+    one_clear_line(learner.run("run", LAB, "--auto"), 3, "/proc", "--privileged")
+
+
+def test_full_disk_in_the_state_folder(root_learner: Learner) -> None:
+    mount = f"mount -t tmpfs -o size=64k tmpfs {root_learner.state}"
+    fill = f"dd if=/dev/zero of={root_learner.state}/filler bs=4k 2>/dev/null || true"
+    one_clear_line(inside(root_learner, mount, fill).run("run", LAB, "--auto"), 4, "No space left on device")
+
+
+def test_state_folder_of_a_newer_natlab(root_learner: Learner) -> None:
+    folder = root_learner.state / "natlab"
+    folder.mkdir()
+    (folder / "version").write_text("99\n", encoding="utf-8")
+    one_clear_line(root_learner.run("status"), 4, "newer natlab", "99")
+    assert (folder / "version").read_text(encoding="utf-8") == "99\n"
+
+
+def test_state_folder_that_is_a_file(root_learner: Learner) -> None:
+    (root_learner.state / "natlab").write_text("", encoding="utf-8")
+    one_clear_line(root_learner.run("status"), 4, "natlab", "XDG_STATE_HOME")
+
+
+def test_two_runs_of_one_instance_at_once(root_learner: Learner) -> None:
+    first = root_learner.start("run", LAB, "--auto")
+    busy: list[subprocess.CompletedProcess[str]] = []
+    until = time.monotonic() + 20
+    while first.poll() is None and time.monotonic() < until:
+        if list((root_learner.state / "natlab/instances").glob("*/lock")):
+            busy.append(root_learner.run("run", LAB, "--auto"))
+            break
+        time.sleep(0.002)
+    output, _ = first.communicate(timeout=30)
+    assert first.returncode == 0, output
+    one_clear_line(busy[0], 2, "in use by process", "--instance")
+
+
+def test_an_instance_that_is_up_is_not_thrown_away(root_learner: Learner) -> None:
+    assert root_learner.run("run", LAB, "--auto", "--keep", "--instance", "mine").returncode == 0
+    one_clear_line(root_learner.run("run", LAB, "--auto", "--instance", "mine"), 2, "up already", "natlab down mine")
+    assert root_learner.on("vm-1", "iptables-save -t nat | grep -c DNAT").stdout == "1\n"
+
+
+def test_standard_input_closed(root_learner: Learner) -> None:
+    argv = root_learner.argv("run", LAB, "--json")
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *argv], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert json.loads(done.stdout)["outcome"] == "passed", done.stderr
+
+
+def test_junit_file_that_cannot_be_written(root_learner: Learner) -> None:
+    one_clear_line(root_learner.run("run", LAB, "--auto", "--junit", "/nowhere/x.xml"), 2, "/nowhere/x.xml")
+
+
+def test_a_reader_that_goes_away(root_learner: Learner) -> None:
+    argv = root_learner.argv("run", LAB, "--auto")
+    done = subprocess.run(
+        ["sh", "-c", '"$@" | head -n 1', "sh", *argv], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert list((root_learner.state / "natlab/instances").iterdir()) == []
+
+
+def test_json_says_why_when_the_machines_cannot_be_made(root_learner: Learner) -> None:
+    hide = "mount --bind /dev/null $(readlink -f /usr/sbin/iptables)"
+    done = inside(root_learner, hide).run("run", LAB, "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert document["outcome"] == "cannot-tell"
+    assert "iptables" in document["error"]
+
+
+def test_a_lab_folder_without_lab_yaml(root_learner: Learner, tmp_path: Path) -> None:
+    one_clear_line(root_learner.run("run", str(tmp_path)), 2, "lab.yaml")
