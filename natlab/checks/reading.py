@@ -20,7 +20,10 @@ def succeeded(machine: Machine, result: CommandResult) -> CommandResult:
 
 
 def read_ruleset(machine: Machine, *, everything: bool = False) -> Ruleset:
-    """Read a machine's nat rules, or those of all tables; raise InfrastructureError if any part fails."""
+    """Read a machine's nat rules, or those of all tables; raise InfrastructureError if any part fails.
+
+    Without `everything`, what filters do can't be told from the result.
+    """
     result = succeeded(machine, machine.run(snapshot.command(everything=everything)))
     try:
         return snapshot.parse(result.stdout)

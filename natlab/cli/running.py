@@ -13,6 +13,7 @@ from natlab.cli.context import Context, Terminated, exit_code_of
 from natlab.errors import ExitCode, NatlabError, UsageError
 from natlab.events import Event, LabStarted, Listener, MachinesReady, StepStarted
 from natlab.model import Lab, Outcome
+from natlab.providers import registry
 from natlab.report.collect import Report
 from natlab.store import Instance
 
@@ -104,9 +105,10 @@ def _run_auto(context: Context, options: RunOptions, emit: Listener) -> Outcome:
     source = labfile.find(options.lab)
     lab = labfile.load(source)
     instance = context.store.instance(options.instance or lab.name + AUTO_SUFFIX)
+    provider = registry.resolve(options.provider)
     started = time.monotonic()
-    emit(LabStarted(lab, options.provider))
-    with session.fresh(instance, lab, source, options.provider, keep=options.keep) as running:
+    emit(LabStarted(lab, provider))
+    with session.fresh(instance, lab, source, provider, keep=options.keep) as running:
         emit(MachinesReady(lab, time.monotonic() - started))
         outcome = Runner(lab, running.machines, emit).run_all(started)
         running.save_step(len(lab.steps) if outcome is Outcome.PASSED else 0)

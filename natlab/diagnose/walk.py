@@ -108,7 +108,7 @@ class _Walk:
     # --- the stops, in the order of the packet's way ----------------------------------------------------------------
 
     def _kept(self, via: MachineFacts, rewrite: Decision) -> Finding | None:
-        """Explain a request that stayed with the machine that was asked: what should have rewritten it, what came of it."""
+        """Explain a request that stayed with the machine that was asked, and what that machine did with it."""
         self._packet = _spec(rewrite.packet)
         cause, evidence = self._not_rewritten(via, rewrite)
         port = self._packet.port
@@ -285,7 +285,8 @@ def _rules(decision: Decision) -> tuple[str, ...]:
 
 def _policies(machine: MachineFacts, hook: str) -> tuple[str, ...]:
     blocks = machine.ruleset.entered(Kind.FILTER, hook)
-    return tuple(f"{machine.name}: chain {block.name} has the policy {block.policy}" for block in blocks)
+    dropping = [block.name for block in blocks if block.policy == "DROP"]
+    return tuple(f"{machine.name}: chain {name} has the policy DROP" for name in dropping)
 
 
 def _remembered(via: MachineFacts, arrived: PacketSpec) -> tuple[Entry, ...]:
@@ -303,6 +304,6 @@ def _how(miss: NearMiss, packet: Packet, decision: Decision) -> str:
     if not miss.failing:
         if decision.rule is not None:
             return f"comes too late: an earlier rule of {decision.rule.chain} accepts the packet"
-        return "is in a chain that this packet never reaches"
+        return "is one that this packet never reaches"
     told = [words for words in (why_missed(condition, packet) for condition in miss.failing) if words]
     return f"is {told[0]}" if told else "does not match this packet"

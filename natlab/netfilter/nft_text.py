@@ -19,7 +19,8 @@ def _statement(expression: Json) -> str:
         return _raw(expression)
     ((name, body),) = expression.items()
     if name == "match":
-        operator = body["op"] if body["op"] not in ("==", "in") else ""
+        plain = body["op"] in ("==", "in") and not (isinstance(body["left"], dict) and "&" in body["left"])
+        operator = "" if plain else body["op"]
         return " ".join(filter(None, (value_text(body["left"]), operator, value_text(body["right"]))))
     if name == "counter":
         return "counter"
@@ -87,7 +88,8 @@ def _compound(name: str, body: Json) -> str:
     if name == "concat":
         return " . ".join(map(value_text, body))
     if name in ("&", "|"):
-        return f"({value_text(body[0])} {name} {value_text(body[1])})"
+        mask = " | ".join(map(value_text, body[1])) if isinstance(body[1], list) else value_text(body[1])
+        return f"{value_text(body[0])} {name} ({mask})"
     if name == "map":
         return f"{value_text(body['key'])} map {value_text(body['data'])}"
     return _raw({name: body})

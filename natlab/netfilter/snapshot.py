@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from natlab.errors import InfrastructureError
 from natlab.netfilter.iptables import HOOKS, Saved, UnreadableSave, parse_save
 from natlab.netfilter.nft import NftChain, UnreadableListing, parse_listing
-from natlab.netfilter.program import Block, Kind, Opaque, Route, Ruleset, Unreadable
+from natlab.netfilter.program import Block, Kind, Known, Line, Opaque, Route, Ruleset, Unreadable
 from natlab.netfilter.ruleset import Chain, NatTable
 
 MARK = "---8<--- natlab"
@@ -123,9 +123,16 @@ def _warnings(native: Iterable[Block], legacy: Saved | None) -> list[str]:
         f"natlab can't judge this rule of {block.name}: {line.rule.spec}"
         for block in native
         for line in block.lines
-        if isinstance(line.action, Opaque) or any(isinstance(part, Unreadable) for part in line.conditions)
+        if _unreadable(line)
     )
     return warnings
+
+
+def _unreadable(line: Line) -> bool:
+    """Say whether a rule that IPv4 packets can meet has a part that is not understood."""
+    if any(isinstance(part, Known) and not part.holds for part in line.conditions):
+        return False
+    return isinstance(line.action, Opaque) or any(isinstance(part, Unreadable) for part in line.conditions)
 
 
 def _routes(text: str) -> Iterable[Route]:

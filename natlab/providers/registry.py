@@ -14,12 +14,16 @@ AUTO = "auto"
 """Take the best provider that works on this computer. So far that is the only one there is."""
 
 
-def get(name: str) -> Provider:
-    """Return the provider of that name; raise UsageError if there is none."""
+def resolve(name: str) -> str:
+    """Return the name of the provider that `name`, which may be `auto`, means; raise UsageError if there is none."""
     chosen = "netns" if name == AUTO else name
-    place = PROVIDERS.get(chosen)
-    if place is None:
+    if chosen not in PROVIDERS:
         valid = ", ".join([AUTO, *PROVIDERS])
         raise UsageError(f"there is no provider `{name}`", f"choose one of: {valid}")
-    module, _, attribute = place.partition(":")
+    return chosen
+
+
+def get(name: str) -> Provider:
+    """Return the provider of that name; raise UsageError if there is none."""
+    module, _, attribute = PROVIDERS[resolve(name)].partition(":")
     return cast(Provider, getattr(import_module(module), attribute)())

@@ -1,0 +1,227 @@
+"""Each known mistake gets the explanation that it deserves, and none that does not fit what was met."""
+
+from __future__ import annotations
+
+import pytest
+from check_world import (
+    CONNTRACK,
+    DNAT,
+    FORWARDING,
+    RULES,
+    SNAT,
+    URL,
+    make_world,
+    measure,
+    refused,
+    rules,
+    served,
+    silent,
+)
+
+from natlab.diagnose import explain
+from natlab.diagnose.facts import Listener, parse_listeners
+from natlab.model import CommandResult, HttpCheck, HttpExpect, Outcome, Verdict
+from natlab.testing import ScriptedMachine, answer
+
+PAGE = HttpCheck("host", URL, HttpExpect.PAGE, "vm-2")
+LISTENS = "0: B37AA8C0:0050 00000000:0000 0A 0 0\n"
+ANY_PORT_80 = "0: 00000000:0050 00000000:0000 0A 0 0\n"
+SOCKETS = ("sh", "-c", "cat /proc/net/tcp && { cat /proc/net/tcp6 2>/dev/null || :; }")
+FLOW = (
+    "ipv4 2 tcp 6 100 SYN_SENT src=192.168.122.1 dst=192.168.122.34 sport=7 dport=80 [UNREPLIED] "
+    "src=192.168.122.179 dst={to} sport=80 dport=7 mark=0 use=1\n"
+)
+
+
+def machine(
+    name: str, read: str | None = None, *, forwards: bool = True, sockets: str = "", flows: str = ""
+) -> ScriptedMachine:
+    read = rules() if read is None else read
+    script = {RULES: read, SOCKETS: sockets, FORWARDING: "1\n" if forwards else "0\n", CONNTRACK: flows}
+    return ScriptedMachine(name, script)
+
+
+def diagnosed(
+    met: CommandResult, vm1: ScriptedMachine, vm2: ScriptedMachine | None = None, host: str | None = None
+) -> Verdict:
+    source = machine("host", host)
+    source.on(("curl",), met)
+    (verdict,) = measure(make_world(source, vm1, vm2 or machine("vm-2", sockets=LISTENS)), PAGE, explain=explain)
+    assert verdict.outcome is Outcome.FAILED
+    return verdict
+
+
+def why(
+    met: CommandResult, vm1: ScriptedMachine, vm2: ScriptedMachine | None = None, host: str | None = None
+) -> str | None:
+    return diagnosed(met, vm1, vm2, host).why
+
+
+BEFORE_80 = "PREROUTING -p tcp -m tcp --dport 80 -j ACCEPT"
+
+KEPT = {
+    "nothing": (rules(SNAT), "no rule in PREROUTING of vm-1 rewrites the destination"),
+    "OUTPUT": (rules(DNAT.replace("PREROUTING", "OUTPUT")), "the DNAT rule of vm-1 is in OUTPUT"),
+    "udp": (rules(DNAT.replace("tcp", "udp")), "is for protocol udp, and at that hook the packet has tcp"),
+    "port": (rules(DNAT.replace("dport 80", "dport 8080")), "is for port 8080, and at that hook the packet has 80"),
+    "address": (rules(DNAT.replace("34/32", "179/32")), "is for destination 192.168.122.179"),
+    "interface": (rules(DNAT.replace("-p tcp", "-i lo -p tcp")), "is for incoming interface lo"),
+    "too late": (rules(BEFORE_80, DNAT), "comes too late: an earlier rule of PREROUTING accepts the packet"),
+}
+
+
+@pytest.mark.parametrize("mistake", KEPT)
+def test_a_request_that_stayed_with_vm1(mistake: str) -> None:
+    read, told = KEPT[mistake]
+    found = why(refused(), machine("vm-1", read))
+    assert found is not None
+    assert told in found
+    assert found.endswith("where nothing listens on port 80: vm-1 itself refused")
+
+
+def test_vm1_serves_itself() -> None:
+    found = why(served("<title>vm-1</title>"), machine("vm-1", sockets=ANY_PORT_80))
+    assert found is not None
+    assert found.endswith("vm-1's own server on port 80 answered")
+
+
+def test_vm1_drops_what_stayed_with_it() -> None:
+    found = why(silent(), machine("vm-1", rules(filters=("INPUT -p tcp -j DROP",))))
+    assert found is not None
+    assert found.endswith("vm-1's INPUT chain dropped it")
+
+
+def test_the_rule_is_on_the_wrong_machine() -> None:
+    found = why(refused(), machine("vm-1"), machine("vm-2", rules(DNAT), sockets=LISTENS))
+    assert found is not None
+    assert "the DNAT rule is on vm-2, and the request goes to vm-1" in found
+
+
+def test_ip_forward_is_off() -> None:
+    verdict = diagnosed(silent(), machine("vm-1", rules(DNAT, SNAT), forwards=False))
+    assert verdict.why is not None
+    assert "it does not forward: net.ipv4.ip_forward is 0" in verdict.why
+    assert "vm-1: net.ipv4.ip_forward = 0" in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [
+        ("192.168.122.178:80", "no machine of the lab has that address"),
+        ("192.168.122.1:80", "that is host"),
+        ("192.168.122.179:81", "vm-2 serves on port 80, and nothing there listens on 81"),
+    ],
+)
+def test_the_wrong_target(to: str, told: str) -> None:
+    found = why(silent(), machine("vm-1", rules(DNAT.replace("192.168.122.179:80", to), SNAT)))
+    assert found is not None
+    assert told in found
+
+
+def test_no_snat() -> None:
+    verdict = diagnosed(silent(), machine("vm-1", rules(DNAT), flows=FLOW.format(to="192.168.122.1")))
+    assert verdict.why == (
+        "the SYN reached vm-1 and was rewritten; it left FORWARD and never came back, because vm-2 answered "
+        "192.168.122.1 directly: no rule in POSTROUTING of vm-1 rewrites the source"
+    )
+    assert verdict.evidence[-1].startswith("vm-1's conntrack: tcp SYN_SENT")
+
+
+def test_no_snat_is_not_claimed_without_the_flow_that_shows_it() -> None:
+    assert why(silent(), machine("vm-1", rules(DNAT))) is None
+
+
+def test_snat_that_asks_for_the_destination_before_dnat() -> None:
+    read = rules(DNAT, SNAT.replace("-d 192.168.122.179/32", "-d 192.168.122.34/32"))
+    found = why(silent(), machine("vm-1", read, flows=FLOW.format(to="192.168.122.1")))
+    assert found is not None
+    assert "the SNAT rule in POSTROUTING is for destination 192.168.122.34, and at that hook the packet has" in found
+
+
+def test_snat_on_the_wrong_machine() -> None:
+    vm2 = machine("vm-2", rules(SNAT), sockets=LISTENS)
+    found = why(silent(), machine("vm-1", rules(DNAT), flows=FLOW.format(to="192.168.122.1")), vm2)
+    assert found is not None
+    assert found.endswith("the SNAT rule is on vm-2, and must be on vm-1")
+
+
+def test_snat_to_an_address_that_is_not_vm1s() -> None:
+    read = rules(DNAT, SNAT.replace("source 192.168.122.34", "source 192.168.122.99"))
+    found = why(silent(), machine("vm-1", read, flows=FLOW.format(to="192.168.122.99")))
+    assert found is not None
+    assert "POSTROUTING made its source 192.168.122.99, which is not vm-1's address" in found
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (
+            rules(DNAT, SNAT, forward="DROP"),
+            "reached FORWARD on vm-1 and went no further: the policy of FORWARD drops it",
+        ),
+        (rules(DNAT, SNAT, filters=("FORWARD -d 192.168.122.179/32 -j DROP",)), "a rule of FORWARD drops it"),
+        (
+            rules(DNAT, SNAT, forward="DROP", filters=("FORWARD -d 192.168.122.179/32 -j ACCEPT",)),
+            "its answer came back to vm-1, where FORWARD drops it",
+        ),
+    ],
+)
+def test_forward_drops(read: str, told: str) -> None:
+    found = why(silent(), machine("vm-1", read))
+    assert found is not None
+    assert told in found
+
+
+def test_vm2_drops() -> None:
+    vm2 = machine("vm-2", rules(filters=("INPUT -p tcp -m tcp --dport 80 -j DROP",)), sockets=LISTENS)
+    found = why(silent(), machine("vm-1", rules(DNAT, SNAT)), vm2)
+    assert found == "the SYN reached INPUT on vm-2 and went no further: a rule of INPUT drops it"
+
+
+def test_vm2_server_is_down() -> None:
+    found = why(refused(), machine("vm-1", rules(DNAT, SNAT)), machine("vm-2"))
+    assert found is not None
+    assert "nothing there listens on port 80" in found
+
+
+def test_a_flow_from_before_the_rules_were_right() -> None:
+    found = why(silent(), machine("vm-1", rules(DNAT, SNAT), flows=FLOW.format(to="192.168.122.1")))
+    assert found is not None
+    assert "conntrack remembers this flow from before" in found
+
+
+# --- when nothing can be said ---------------------------------------------------------------------------------------
+
+
+def test_an_explanation_that_does_not_fit_what_was_met_is_none() -> None:
+    assert why(refused(), machine("vm-1", rules(DNAT, SNAT), forwards=False)) is None
+
+
+def test_everything_is_right_and_still_no_answer() -> None:
+    assert why(silent(), machine("vm-1", rules(DNAT, SNAT))) is None
+
+
+def test_a_rule_that_cannot_be_judged() -> None:
+    assert why(silent(), machine("vm-1", rules("PREROUTING -m mark --mark 0x1 -j ACCEPT", DNAT))) is None
+
+
+def test_a_machine_that_cannot_be_asked() -> None:
+    vm1 = machine("vm-1")
+    vm1.on(RULES, answer(status=1, stderr="sh: broken"))
+    assert why(refused(), vm1) is None
+
+
+def test_a_refusal_that_was_expected_is_not_explained() -> None:
+    source = machine("host")
+    source.on(("curl",), silent())
+    check = HttpCheck("host", URL, HttpExpect.REFUSED)
+    (verdict,) = measure(make_world(source, machine("vm-1"), machine("vm-2")), check, explain=explain)
+    assert (verdict.outcome, verdict.why) == (Outcome.FAILED, None)
+
+
+def test_listeners() -> None:
+    tcp6 = "0: 00000000000000000000000000000000:1F90 0:0 0A 0\n1: 00000000000000000000000001000000:0016 0:0 0A 0\n"
+    connected = "2: 227AA8C0:0050 017AA8C0:C000 01 0 0\n"
+    found = parse_listeners("  sl  local_address rem_address st\n" + LISTENS + ANY_PORT_80 + connected + tcp6)
+    assert [(str(one.address), one.port) for one in found] == [("192.168.122.179", 80), ("None", 80), ("None", 8080)]
+    assert found[2] == Listener(None, 8080)
