@@ -1,5 +1,17 @@
-"""`python -m natlab`."""
+"""Starts natlab: the console script, and `python -m natlab`."""
 
-from natlab.cli.app import main
+from __future__ import annotations
 
-main()
+import signal
+
+
+def main() -> None:
+    """Run the command line. Until its modules are loaded nothing exists, and Ctrl-C just ends the process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from natlab.cli.app import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from natlab.machine import Machine, Machines
 from natlab.model import Lab, Verdict
@@ -24,8 +24,7 @@ class Met(StrEnum):
     BROKEN_OFF = "broken off"
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """A request that an http check made: from where, to what, what it met, and the port that it was sent from.
 
     curl tells the port of connections that came about, not of those that got no answer. `page_of` names the machine

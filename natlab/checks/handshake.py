@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from natlab.checks.base import World
 from natlab.checks.reading import succeeded
@@ -32,8 +32,7 @@ table ip {table} {{
 expression, which would switch conntrack on and so change what is observed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Handshakes:
+class Handshakes(NamedTuple):
     """Who sent a SYN, and whom a SYN-ACK was sent to."""
 
     came: frozenset[IPv4Address]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 from natlab.checks.base import Met, Plain, Probe, World
 from natlab.errors import InfrastructureError
@@ -30,8 +29,7 @@ BROKEN_OFF = {1: "an answer that is not HTTP", 8: "an answer that is not HTTP", 
 """curl(1)'s exit statuses that tell of the other end; any status not named here tells of curl."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(NamedTuple):
     """What curl met.
 
     `errno` is what connect(2) said, in the C library's words; `connected` whether a connection came about at all;
@@ -159,11 +157,3 @@ def _evidence(spec: HttpCheck, found: Fetch, connect: float) -> list[str]:
     if found.met is Met.ANSWER:
         lines.append(f"HTTP status {found.code}, {len(found.body.encode())} bytes")
     return lines
-
-
-def target(spec: HttpCheck) -> tuple[str, int]:
-    """Return the host and port that a check's URL names; raise ValueError if it names none."""
-    parts = urlsplit(spec.url)
-    if parts.hostname is None:
-        raise ValueError(spec.url)
-    return parts.hostname, parts.port or 80

@@ -196,7 +196,3 @@ def doctor() -> int:
 
     return library.doctor(Context.of_process())
 
-
-def main() -> None:
-    """Run natlab: the console script's entry point."""
-    app()

@@ -87,6 +87,7 @@ def command(body: Callable[P, int]) -> Callable[P, NoReturn]:
 
     @functools.wraps(body)
     def bounded(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _terminate)
         raise typer.Exit(_exit_code(functools.partial(body, *args, **kwargs)))

@@ -27,7 +27,7 @@ def up(context: Context, lab_name: str, provider: str, name: str | None) -> int:
 
     source = labfile.find(lab_name)
     lab = labfile.load(source)
-    instance = context.store.instance(name or lab.name)
+    instance = context.store.instance(lab.name if name is None else name)
     started = time.monotonic()
     with AutoScreen(context.console) as screen, session.fresh(instance, lab, source, provider, keep=True):
         screen(MachinesReady(lab, time.monotonic() - started))

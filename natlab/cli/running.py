@@ -44,6 +44,11 @@ def run(context: Context, options: RunOptions) -> int:
     return _run_lesson(context, options)
 
 
+def _chosen(options: RunOptions, default: str) -> str:
+    """Return the instance's name: the one asked for, which may be a bad one, or else the default."""
+    return default if options.instance is None else options.instance
+
+
 # --- by itself ------------------------------------------------------------------------------------------------------
 
 
@@ -104,7 +109,7 @@ def _run_auto(context: Context, options: RunOptions, emit: Listener) -> Outcome:
 
     source = labfile.find(options.lab)
     lab = labfile.load(source)
-    instance = context.store.instance(options.instance or lab.name + AUTO_SUFFIX)
+    instance = context.store.instance(_chosen(options, lab.name + AUTO_SUFFIX))
     provider = registry.resolve(options.provider)
     started = time.monotonic()
     emit(LabStarted(lab, provider))
@@ -122,7 +127,7 @@ def _run_lesson(context: Context, options: RunOptions) -> int:
     """Lead a learner through a lab; the machines stay up when they leave, and end when they finish (but for --keep)."""
     source = labfile.find(options.lab)
     lab = labfile.load(source)
-    instance = context.store.instance(options.instance or lab.name)
+    instance = context.store.instance(_chosen(options, lab.name))
     with _fresh_or_resumed(context, instance, lab, source, options.provider) as running:
         try:
             finished = _teach(context, running)

@@ -1,5 +1,21 @@
 """Diagnosis: from a goal flow and what was measured, the first broken hook and what explains it."""
 
-from natlab.diagnose.explain import explain
+from __future__ import annotations
 
-__all__ = ["explain"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from natlab.checks.base import World
+    from natlab.model import HttpCheck, Verdict
+
+
+def explain(check: HttpCheck, verdict: Verdict, world: World) -> tuple[str, tuple[str, ...]] | None:
+    """Measure the machines, and say why `check` failed with what shows it; None if that can't be told.
+
+    Only a page that did not come is explained; `verdict` must be of this world's last probe. Raise
+    InfrastructureError if a machine can't be asked.
+    """
+    # Loaded here, since a run in which nothing fails should not wait for it.
+    from natlab.diagnose.goal import explain_check
+
+    return explain_check(check, verdict, world)

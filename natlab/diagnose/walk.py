@@ -6,7 +6,7 @@ request really met is no explanation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from natlab.checks.base import Met
 from natlab.checks.nat import rule_line
@@ -139,7 +139,7 @@ class _Walk:
                 *_rules(rewrite),
                 rule_line(misses[0].line.rule),
             )
-        sends = replace(packet, incoming="", outgoing=None)
+        sends = packet._replace(incoming="", outgoing=None)
         astray = near_misses(via.ruleset, NatHook.OUTPUT, sends, via.address, DESTINATION)
         if astray:
             why = f"the DNAT rule of {via.name} is in OUTPUT, where only {via.name}'s own packets pass, {stays}"

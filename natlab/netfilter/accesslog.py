@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 _LINE = re.compile(r"^\[?(?:::ffff:)?(\d+\.\d+\.\d+\.\d+)\]?:(\d+): url:(.*)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request that the server read, and the address and port that it came from."""
 
     client: IPv4Address

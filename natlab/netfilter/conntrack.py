@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 COMMAND = ("conntrack", "-L", "-f", "ipv4", "-o", "extended")
 
@@ -15,8 +15,7 @@ class UnreadableEntry(ValueError):
     """A line is not what conntrack prints."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tuple:
+class Tuple(NamedTuple):
     """One direction of a flow. The ports are None for protocols that have none."""
 
     source: IPv4Address
@@ -32,8 +31,7 @@ def _end(address: IPv4Address, port: int | None) -> str:
     return f"{address}" if port is None else f"{address}:{port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A flow as conntrack remembers it: as it came, and as its reply is expected.
 
     `state` is TCP's (SYN_SENT, ESTABLISHED, ...), None for other protocols; `timeout` seconds are left, None if the

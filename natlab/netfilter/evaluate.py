@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from natlab.model import NatHook
 from natlab.netfilter.program import (
@@ -46,8 +46,7 @@ class Fate(StrEnum):
     UNCLEAR = "unclear"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What becomes of a packet, and why.
 
     `packet` is how it looks afterwards; `rule` what decided (None if no rule did: the end of the chains, a policy);
@@ -88,7 +87,7 @@ def _rival(walk: _Walk, block: Block, entered: tuple[Block, ...], decision: Deci
             continue
         if walk.enter(other).fate is not Fate.PASSED:
             doubt = f"{block.name} and {other.name} have the same priority, and both decide"
-            return replace(decision, fate=Fate.UNCLEAR, doubt=doubt)
+            return decision._replace(fate=Fate.UNCLEAR, doubt=doubt)
     return None
 
 
@@ -161,11 +160,11 @@ class _Walk:
         address = self._new_address(action)
         if action.nat in (Nat.SNAT, Nat.MASQUERADE):
             port = self._packet.source_port if action.ports is None else None
-            return Decision(Fate.REWRITTEN, replace(self._packet, source=address, source_port=port), line.rule)
+            return Decision(Fate.REWRITTEN, self._packet._replace(source=address, source_port=port), line.rule)
         if action.ports is not None and action.ports.first != action.ports.last:
             return self._unclear(line, "it picks one of several ports")
         port = self._packet.port if action.ports is None else action.ports.first
-        return Decision(Fate.REWRITTEN, replace(self._packet, destination=address, port=port), line.rule)
+        return Decision(Fate.REWRITTEN, self._packet._replace(destination=address, port=port), line.rule)
 
     def _new_address(self, action: Translate) -> IPv4Address:
         if action.addresses is not None:

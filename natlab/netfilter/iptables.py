@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from natlab.netfilter.program import (
     Action,
@@ -60,8 +60,7 @@ class UnreadableSave(ValueError):
     """The text is not what iptables-save prints."""
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(NamedTuple):
     """What iptables-save said: the chains of each table it listed, and its remarks about those it could not list."""
 
     blocks: tuple[Block, ...]
@@ -73,8 +72,7 @@ class Saved:
         return any(block.key.split(" ", 1)[1] == f"{table} {chain}" for block in self.blocks)
 
 
-@dataclass(slots=True)
-class _Table:
+class _Table(NamedTuple):
     """One table while it is read."""
 
     name: str

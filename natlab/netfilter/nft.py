@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, NamedTuple
 
 from natlab.netfilter.nft_conditions import Elements, condition_of, port_value
 from natlab.netfilter.nft_text import rule_text
@@ -40,8 +39,7 @@ class UnreadableListing(ValueError):
     """The text is not what `nft -j list ruleset` prints."""
 
 
-@dataclass(frozen=True, slots=True)
-class NftChain:
+class NftChain(NamedTuple):
     """A chain, and the table that it is in."""
 
     family: str
@@ -50,14 +48,14 @@ class NftChain:
     block: Block
 
 
-@dataclass(slots=True)
 class _Listing:
     """The objects of a listing, sorted by kind."""
 
-    chains: list[dict[str, Json]] = field(default_factory=list)
-    rules: dict[tuple[str, str, str], list[dict[str, Json]]] = field(default_factory=dict)
-    sets: dict[tuple[str, str], Elements] = field(default_factory=dict)
-    counters: dict[tuple[str, str], dict[str, Json]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.chains: list[dict[str, Json]] = []
+        self.rules: dict[tuple[str, str, str], list[dict[str, Json]]] = {}
+        self.sets: dict[tuple[str, str], Elements] = {}
+        self.counters: dict[tuple[str, str], dict[str, Json]] = {}
 
 
 def parse_listing(text: str) -> tuple[NftChain, ...]:
@@ -108,13 +106,13 @@ def _key(family: str, table: str, chain: str) -> str:
     return f"nft {family} {table} {chain}"
 
 
-@dataclass(slots=True)
 class _Draft:
     """A rule while it is read."""
 
-    conditions: list[Condition] = field(default_factory=list)
-    action: Action = Simple.CONTINUE
-    counted: tuple[int, int] | None = None
+    def __init__(self) -> None:
+        self.conditions: list[Condition] = []
+        self.action: Action = Simple.CONTINUE
+        self.counted: tuple[int, int] | None = None
 
 
 def _line(rule: dict[str, Json], shown: str, listing: _Listing) -> Line:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from natlab.errors import InfrastructureError
 from natlab.netfilter.iptables import HOOKS, Saved, UnreadableSave, parse_save
@@ -69,8 +69,7 @@ def parse(answer: str) -> Ruleset:
     return _merge(saved, listed, legacy, routes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
+class _Section(NamedTuple):
     text: str
     status: int
     problem: str

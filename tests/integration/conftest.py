@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 USER = "natlab-learner"
 USER_PYTHON = "/usr/bin/python3"
 """The ordinary user's Python: root's own may lie in root's home."""
+AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "env", f"HOME=/home/{USER}", f"USER={USER}")
+"""Unlike su and runuser, these exec: a signal to the process is a signal to natlab."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,13 @@ def user_natlab(tmp_path_factory: pytest.TempPathFactory) -> str:
     wheels = tmp_path_factory.mktemp("wheel")
     _checked(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(ROOT))
     (wheel,) = wheels.glob("*.whl")
-    home = Path(_checked("getent", "passwd", USER).split(":")[5])
+    home = Path("/home") / USER
     copy = home / wheel.name
     copy.write_bytes(wheel.read_bytes())
-    as_user = ("runuser", "-u", USER, "--")
     venv = home / "venv"
     if not (venv / "bin/pip").exists():
-        _checked(*as_user, USER_PYTHON, "-m", "venv", str(venv))
-    _checked(*as_user, str(venv / "bin/pip"), "install", "--quiet", "--upgrade", "--force-reinstall", str(copy))
+        _checked(*AS_USER, USER_PYTHON, "-m", "venv", str(venv))
+    _checked(*AS_USER, str(venv / "bin/pip"), "install", "--quiet", "--upgrade", "--force-reinstall", str(copy))
     return str(venv / "bin/natlab")
 
 
@@ -117,9 +118,8 @@ def learner(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) 
         yield from _at_work(Learner("root", str(Path(sys.executable).with_name("natlab")), tmp_path))
         return
     natlab = request.getfixturevalue("user_natlab")
-    as_user = ("runuser", "-u", USER, "--")
-    state = Path(_checked(*as_user, "mktemp", "--directory").strip())
-    yield from _at_work(Learner(USER, natlab, state, prefix=as_user))
+    state = Path(_checked(*AS_USER, "mktemp", "--directory").strip())
+    yield from _at_work(Learner(USER, natlab, state, prefix=AS_USER))
     shutil.rmtree(state)
 
 

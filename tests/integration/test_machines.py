@@ -91,7 +91,7 @@ def test_settings_start_afresh_whatever_the_computer_has(up: Learner) -> None:
 
 
 def test_only_the_networks_settings_can_be_written(up: Learner) -> None:
-    done = up.on("vm-1", "echo x >/proc/sys/kernel/domainname; echo b >/proc/sysrq-trigger; ls -l /dev/vda /dev/kvm")
+    done = up.on("vm-1", "echo x >/proc/sys/kernel/domainname; ls -l /dev/vda /dev/kvm")
     assert "Read-only file system" in done.stderr
     assert done.stderr.count("No such file") == 2
 
@@ -109,7 +109,7 @@ def test_exec_gives_exit_status_and_streams_through(up: Learner) -> None:
 def test_commands_from_another_terminal(up: Learner) -> None:
     assert LAB in up.run("status").stdout
     up.on("vm-1", "iptables -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 192.168.122.179:80")
-    assert "--to-destination 192.168.122.179:80" in up.run("table", "vm-1").stdout
+    assert "--to-destination 192.168.122.179:80" in " ".join(up.run("table", "vm-1").stdout.split())
     assert up.run("check").returncode == 1  # the first step wants vm-1 to refuse, and now it does not
     assert up.run("down").returncode == 0
     assert up.run("down").returncode == 0

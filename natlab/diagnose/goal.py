@@ -1,22 +1,18 @@
-"""Why an http check failed."""
+"""From a failed http check to the flow that it wanted, and what explains its failure."""
 
 from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv4Address
+from urllib.parse import urlsplit
 
 from natlab.checks.base import World
-from natlab.checks.http import target
 from natlab.diagnose.facts import Goal, measure
 from natlab.diagnose.walk import explain_scene
 from natlab.model import HttpCheck, HttpExpect, Outcome, Verdict
 
 
-def explain(check: HttpCheck, verdict: Verdict, world: World) -> tuple[str, tuple[str, ...]] | None:
-    """Measure the machines, and say why `check` failed with what shows it; None if that can't be told.
-
-    Only a page that did not come is explained; `verdict` must be of this world's last probe. Raise
-    InfrastructureError if a machine can't be asked.
-    """
+def explain_check(check: HttpCheck, verdict: Verdict, world: World) -> tuple[str, tuple[str, ...]] | None:
+    """Do what natlab.diagnose.explain promises."""
     goal = _goal(check, world)
     if verdict.outcome is not Outcome.FAILED or goal is None or not world.record.probes:
         return None
@@ -33,8 +29,8 @@ def _goal(check: HttpCheck, world: World) -> Goal | None:
         return None
     page = world.lab.machine(check.page_of).serves
     try:
-        host, port = target(check)
-        address = IPv4Address(host)
+        parts = urlsplit(check.url)
+        address, port = IPv4Address(parts.hostname or ""), parts.port or 80
     except (AddressValueError, ValueError):
         return None
     return None if page is None else Goal(check.source, address, port, check.page_of, page.port)
