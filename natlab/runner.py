@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from natlab.checks.base import World
+from natlab.checks.base import SILENCE, World
 from natlab.checks.reading import read_ruleset, ruleset_before, ruleset_now
 from natlab.checks.run import run_checks
 from natlab.diagnose import explain
@@ -30,10 +30,12 @@ SOLUTION_TIMEOUT = 30.0
 class Runner:
     """Takes one running lab through its steps. `index` counts from 0."""
 
-    def __init__(self, lab: Lab, machines: Machines, emit: Listener) -> None:
+    def __init__(self, lab: Lab, machines: Machines, emit: Listener, silence: float = SILENCE) -> None:
+        """Listen with `emit`; `silence` is how many seconds without an answer prove that none comes."""
         self.lab = lab
         self.machines = machines
         self.emit = emit
+        self._silence = silence
         self.index = 0
         self._at_step_start = NatTable(())
 
@@ -75,7 +77,7 @@ class Runner:
     def _verify(self) -> tuple[StepResult, NatTable]:
         """Verify; return the nat table as it was left, too, so that nobody has to read it again."""
         started = time.monotonic()
-        world, machine = World(self.lab, self.machines), self.lab.table_of
+        world, machine = World(self.lab, self.machines, silence=self._silence), self.lab.table_of
         before = ruleset_before(world, machine).table
         results = run_checks(self.step, world, self._check_started, self._check_ended, explain)
         result = StepResult(self.step, results, time.monotonic() - started)

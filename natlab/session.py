@@ -23,7 +23,7 @@ class Session:
 
     instance: Instance
     lab: Lab
-    provider: str
+    provider: Provider
     machines: Machines
     journal: Journal
 
@@ -87,7 +87,7 @@ def _up(instance: Instance, lab: Lab, source: Path, provider: Provider, *, keep:
     except BaseException:
         _take_down(instance)
         raise
-    return Session(instance, lab, provider.name, machines, journal)
+    return Session(instance, lab, provider, machines, journal)
 
 
 @contextlib.contextmanager
@@ -101,7 +101,7 @@ def attach(instance: Instance, lab: Lab) -> Session:
     """Return a running instance's session without taking its lock: to look at it, or to work on its machines."""
     journal = running(instance)
     provider = registry.get(journal.provider)
-    return Session(instance, lab, provider.name, provider.attach(lab, journal.record or {}), journal)
+    return Session(instance, lab, provider, provider.attach(lab, journal.record or {}), journal)
 
 
 def running(instance: Instance) -> Journal:

@@ -56,6 +56,10 @@ class Record:
             self.probes.append(probe)
 
 
+SILENCE = 0.25
+"""Seconds; for whoever knows nothing better of the machines' network."""
+
+
 @dataclass(slots=True)
 class World:
     """The running lab as the checks see it during one verification; the runner makes a fresh one for each."""
@@ -64,9 +68,9 @@ class World:
     machines: Machines
     patience: float = 3.0
     """Seconds that an answer may take before it counts as no answer."""
-    silence: float = field(default=0.25)
-    """Seconds of quiet that prove an expected "no answer". Below TCP's first retransmission (1 s) one SYN is sent, and
-    whatever answers it on this network does so within a small part of this time."""
+    silence: float = SILENCE
+    """Seconds of quiet that prove an expected "no answer"; the provider knows how fast its network is. Below TCP's
+    first retransmission (1 s) one SYN is sent, so nothing that comes later could be an answer to it."""
     record: Record = field(default_factory=Record)
     pause: Callable[[float], None] = time.sleep
 

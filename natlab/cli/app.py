@@ -195,4 +195,3 @@ def doctor() -> int:
     from natlab.cli import library
 
     return library.doctor(Context.of_process())
-

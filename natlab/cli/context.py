@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, TextIO
@@ -78,8 +80,25 @@ class Terminated(BaseException):
     """SIGTERM, or the terminal's hang-up. Unlike Ctrl-C it never means just the line that is being typed."""
 
 
+_TERMINATING = (signal.SIGTERM, signal.SIGHUP)
+
+
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    # A closed terminal is told twice, by the kernel and by the shell: the second must not cut the cleaning up short.
+    for each in _TERMINATING:
+        signal.signal(each, signal.SIG_IGN)
     raise Terminated(signal.Signals(number).name)
+
+
+@contextlib.contextmanager
+def terminal_needed() -> Iterator[None]:
+    """Raise Terminated if the terminal goes away: a write to it may fail before the signal that says so arrives."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EIO:
+            signal.raise_signal(signal.SIGHUP)
+        raise
 
 
 def command(body: Callable[P, int]) -> Callable[P, NoReturn]:
@@ -88,7 +107,7 @@ def command(body: Callable[P, int]) -> Callable[P, NoReturn]:
     @functools.wraps(body)
     def bounded(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in _TERMINATING:
             signal.signal(number, _terminate)
         raise typer.Exit(_exit_code(functools.partial(body, *args, **kwargs)))
 
@@ -108,6 +127,7 @@ def _exit_code(body: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ExitCode.CANNOT_TELL
     except (KeyboardInterrupt, Terminated):
-        context.complain("interrupted")
+        with contextlib.suppress(OSError):  # there may be no terminal any more
+            context.complain("interrupted")
         return ExitCode.INTERRUPTED
     return code

@@ -136,7 +136,7 @@ def check(context: Context, name: str | None) -> int:
 
     running = attach(context, name)
     with AutoScreen(context.console) as screen:
-        runner = Runner(running.lab, running.machines, screen)
+        runner = Runner(running.lab, running.machines, screen, running.provider.silence)
         runner.begin(min(running.journal.step, len(running.lab.steps) - 1))
         result = runner.verify()
     return exit_code_of(result.outcome)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from natlab import labfile, session
-from natlab.cli.context import Context, Terminated, exit_code_of
+from natlab.cli.background import Background
+from natlab.cli.context import Context, Terminated, exit_code_of, terminal_needed
 from natlab.errors import ExitCode, NatlabError, UsageError
 from natlab.events import Event, LabStarted, Listener, MachinesReady, StepStarted
 from natlab.model import Lab, Outcome
@@ -82,15 +85,19 @@ def _listener(context: Context, report: Report, *, quiet: bool) -> Iterator[List
     if quiet:
         yield report
         return
-    from natlab.ui.auto import AutoScreen
-
-    with AutoScreen(context.console) as screen:
+    with Background(lambda: _screen(context)) as screen:
 
         def both(event: Event) -> None:
             report(event)
             screen(event)
 
         yield both
+
+
+def _screen(context: Context) -> AbstractContextManager[Listener]:
+    from natlab.ui.auto import AutoScreen
+
+    return AutoScreen(context.console)
 
 
 def _write_reports(context: Context, options: RunOptions, report: Report) -> None:
@@ -105,17 +112,19 @@ def _write_reports(context: Context, options: RunOptions, report: Report) -> Non
 
 
 def _run_auto(context: Context, options: RunOptions, emit: Listener) -> Outcome:
-    from natlab.runner import Runner
-
     source = labfile.find(options.lab)
     lab = labfile.load(source)
     instance = context.store.instance(_chosen(options, lab.name + AUTO_SUFFIX))
     provider = registry.resolve(options.provider)
+    # The machines take as long to make as the runner takes to load: do both at once.
+    threading.Thread(target=importlib.import_module, args=["natlab.runner"], daemon=True).start()
     started = time.monotonic()
     emit(LabStarted(lab, provider))
     with session.fresh(instance, lab, source, provider, keep=options.keep) as running:
         emit(MachinesReady(lab, time.monotonic() - started))
-        outcome = Runner(lab, running.machines, emit).run_all(started)
+        from natlab.runner import Runner
+
+        outcome = Runner(lab, running.machines, emit, running.provider.silence).run_all(started)
         running.save_step(len(lab.steps) if outcome is Outcome.PASSED else 0)
     return outcome
 
@@ -130,13 +139,17 @@ def _run_lesson(context: Context, options: RunOptions) -> int:
     instance = context.store.instance(_chosen(options, lab.name))
     with _fresh_or_resumed(context, instance, lab, source, options.provider) as running:
         try:
-            finished = _teach(context, running)
+            with terminal_needed():
+                finished = _teach(context, running)
         except Terminated:
             return ExitCode.INTERRUPTED
     if not finished:
         context.say(f"The machines stay up. `natlab run {options.lab}` goes on here, `natlab down` ends them.")
-    elif not options.keep:
+    elif options.keep:
+        context.say(f"{lab.name} is done. The machines stay up; `natlab down` ends them.")
+    else:
         session.down(instance)
+        context.say(f"{lab.name} is done, and its machines are gone.")
     return ExitCode.PASSED
 
 
@@ -168,11 +181,12 @@ def _teach(context: Context, running: session.Session) -> bool:
 
         def remember_and_show(event: Event) -> None:
             if isinstance(event, StepStarted):
-                running.save_step(event.number - 1)
+                # Who only looks back has still done what they have done.
+                running.save_step(max(running.journal.step, event.number - 1))
             screen(event)
 
-        screen(LabStarted(lab, running.provider))
-        runner = Runner(lab, running.machines, remember_and_show)
+        screen(LabStarted(lab, running.provider.name))
+        runner = Runner(lab, running.machines, remember_and_show, running.provider.silence)
         lesson = Lesson(lab, runner, running.machines, screen, terminal_reader())
         end = lesson.run(min(running.journal.step, len(lab.steps) - 1))
     if end.finished:

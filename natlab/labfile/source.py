@@ -1,23 +1,30 @@
-"""Files and YAML as plain values that remember on which line each key stands."""
+"""A lab's files as text, YAML's values with the lines that they stand on, and the one way to complain about either."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
-
-import yaml
+from typing import NamedTuple
 
 from natlab.errors import LabError
+from natlab.names import nearest
 
 MANIFEST = "lab.yaml"
 LARGEST_FILE = 256 * 1024
 """Bytes. A lab's text is for reading; more than this is a mistake."""
+LONGEST_PROBLEM = 200
+"""Characters of a problem that are shown: what it quotes may be of any length."""
 
 Keys = tuple[str | int, ...]
 """Where a value is: `("checks", 1, "nat", "hook")`."""
 
-_FENCE = "---"
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Blame = Callable[[str], LabError]
+"""Makes the error of a problem that the *name* of a file has: it belongs to the place that names the file."""
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What no text needs, and what could play tricks on the terminal that shows it or cut a command short."""
 
 
 def spelled(keys: Keys) -> str | None:
@@ -25,11 +32,21 @@ def spelled(keys: Keys) -> str | None:
     text = ""
     for key in keys:
         text += f"[{key}]" if isinstance(key, int) else f".{key}"
-    return text.lstrip(".") or None
+    return text.removeprefix(".") or None
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+def fault(file: Path, problem: str, *, line: int | None = None, keys: Keys = (), hint: str | None = None) -> LabError:
+    """Return the error to raise for a lab's file: one line, whatever the file made the problem say."""
+    key = spelled(keys)
+    return LabError(_one_line(problem), file=file, line=line, key=key and _one_line(key), hint=hint)
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: LONGEST_PROBLEM + 1])
+    return shown if len(shown) <= LONGEST_PROBLEM else f"{shown[: LONGEST_PROBLEM - 1]}…"
+
+
+class Document(NamedTuple):
     """YAML as plain values, and the line of every key in its file."""
 
     file: Path
@@ -39,94 +56,52 @@ class Document:
     def error(self, keys: Keys, problem: str, hint: str | None = None) -> LabError:
         """Return the error to raise for the value at `keys`, with the line of the nearest key that has one."""
         line = next((self.lines[keys[:end]] for end in range(len(keys), -1, -1) if keys[:end] in self.lines), None)
-        return LabError(problem, file=self.file, line=line, key=spelled(keys), hint=hint)
+        return fault(self.file, problem, line=line, keys=keys, hint=hint)
 
 
-def read_text(folder: Path, name: str, *, named_by: LabError | None = None) -> tuple[Path, str]:
-    """Return the path and text of a file inside a lab's folder; raise LabError for anything but a readable text file.
+def unprintable(text: str) -> tuple[int, str] | None:
+    """Return where the first character that no text needs stands, and what it is called: `U+001B`."""
+    found = _UNPRINTABLE.search(text)
+    return found and (found.start(), f"U+{ord(found[0]):04X}")
 
-    `named_by` is raised instead where the fault is in the file that names this one.
+
+def read_text(folder: Path, name: str, blame: Blame) -> tuple[Path, str]:
+    """Return the path and the text of a file of a lab, its lines ended by `\\n`; raise LabError if it is no text."""
+    file, text = read_verbatim(folder, name, blame)
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if odd := unprintable(text):
+        at, called = odd
+        raise fault(file, f"has a control character in it, {called}", line=text.count("\n", 0, at) + 1)
+    return file, text
+
+
+def read_verbatim(folder: Path, name: str, blame: Blame) -> tuple[Path, str]:
+    """Return the path of a file of a lab, and what is in it, unchanged.
+
+    Raise LabError for anything but a UTF-8 file of a sensible size that is inside the lab's folder, links followed.
     """
     file = folder / name
     try:
         if not file.resolve().is_relative_to(folder.resolve()):
-            raise named_by or LabError("lies outside the lab's folder", file=file)
-        if file.stat().st_size > LARGEST_FILE:
-            raise LabError(f"is larger than {LARGEST_FILE // 1024} KiB", file=file)
-        return file, file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise named_by or LabError("there is no such file", file=file) from error
-    except UnicodeDecodeError as error:
-        raise LabError("is not UTF-8 text", file=file) from error
+            raise blame(f"`{name}` lies outside the lab's folder")
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
+            raise blame(f"`{name}` is not a file")
+        if status.st_size > LARGEST_FILE:
+            raise fault(file, f"is larger than {LARGEST_FILE // 1024} KiB")
+        return file, file.read_bytes().decode()
+    except FileNotFoundError:
+        raise blame(f"there is no file `{name}`{nearest(name, _files(folder))}") from None
+    except UnicodeDecodeError:
+        raise fault(file, "is not UTF-8 text") from None
     except OSError as error:
-        raise LabError(f"can't be read: {error.strerror}", file=file) from error
-    except ValueError as error:  # a name with a NUL byte in it
-        raise named_by or LabError(str(error), file=folder) from error
+        raise blame(f"`{name}` can't be read: {error.strerror}") from None
+    except (RuntimeError, ValueError) as error:  # a link to itself; a NUL byte in a name
+        raise blame(f"`{name}` can't be read: {error}") from None
 
 
-def parse_yaml(file: Path, text: str, first_line: int = 1) -> Document:
-    """Read one YAML document whose first line is `first_line` of its file; raise LabError if it is broken."""
-    lines: dict[Keys, int] = {}
-    loader = _Loader(text)
+def _files(folder: Path) -> list[str]:
     try:
-        node = loader.get_single_node()
-        if node is None:
-            raise LabError("is empty", file=file, line=first_line)
-        value = _Reader(file, first_line, loader, lines).read(node, ())
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + first_line if mark else None
-        raise LabError(f"is not YAML: {error.problem or error.context}", file=file, line=line) from error
-    except yaml.YAMLError as error:
-        raise LabError(f"is not YAML: {error}", file=file) from error
-    finally:
-        loader.dispose()
-    return Document(file, value, lines)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Turns nodes into plain values. A duplicate key or an alias is an error: neither is what it seems."""
-
-    file: Path
-    first_line: int
-    loader: yaml.SafeLoader
-    lines: dict[Keys, int]
-    met: set[int] = field(default_factory=set)
-    """The nodes read so far: an alias is a node that comes again."""
-
-    def read(self, node: yaml.Node, keys: Keys) -> object:
-        line = node.start_mark.line + self.first_line
-        if id(node) in self.met:
-            raise LabError("natlab reads no YAML aliases", file=self.file, line=self.lines.get(keys), key=spelled(keys))
-        self.met.add(id(node))
-        self.lines.setdefault(keys, line)
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, keys)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.read(child, (*keys, index)) for index, child in enumerate(node.value)]
-        return self.loader.construct_object(node)
-
-    def _mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, object]:
-        values: dict[str, object] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + self.first_line
-            key = key_node.value
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise LabError("a key must be a word", file=self.file, line=line, key=spelled(keys))
-            if key in values:
-                raise LabError("stands twice", file=self.file, line=line, key=spelled((*keys, key)))
-            self.lines[(*keys, key)] = line
-            values[key] = self.read(value_node, (*keys, key))
-        return values
-
-
-def split_front_matter(file: Path, text: str) -> tuple[Document, str]:
-    """Split a step into its YAML front matter and its Markdown body; raise LabError if it has no front matter."""
-    lines = text.splitlines(keepends=True)
-    if not lines or lines[0].rstrip() != _FENCE:
-        raise LabError("has no front matter", file=file, line=1, hint="the first line of a step is `---`")
-    end = next((number for number, line in enumerate(lines[1:], start=1) if line.rstrip() == _FENCE), None)
-    if end is None:
-        raise LabError("its front matter has no end", file=file, line=1, hint="close it with a line `---`")
-    return parse_yaml(file, "".join(lines[1:end]), first_line=2), "".join(lines[end + 1 :])
+        return [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError:
+        return []

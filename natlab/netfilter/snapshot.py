@@ -1,5 +1,7 @@
 """One shell command that prints all of a machine's rules in one round trip, and what its answer says.
 
+nft and iptables work at the same time, at the two ends of a pipe: that is half of what a reading takes.
+
 The command only reads. `iptables-nft-save` makes no table that is not there, and the legacy one, which would, is asked
 only if the kernel already lists a legacy table.
 """
@@ -28,14 +30,16 @@ section() {
 }
 mark=$1 tables=$2 legacy=
 save=iptables-save; command -v iptables-nft-save >/dev/null && save=iptables-nft-save
-section iptables $save -c $tables
-section nft nft -j list ruleset
-names=/proc/net/ip_tables_names
-if [ -r $names ]; then
-    while read -r name; do case "$name" in nat) legacy=yes;; *) legacy=${legacy:-$3};; esac; done <$names
-fi
-[ -z "$legacy" ] || section legacy iptables-legacy-save -c $tables
-section routes cat /proc/net/route
+rest() {
+    section iptables $save -c $tables
+    names=/proc/net/ip_tables_names
+    if [ -r $names ]; then
+        while read -r name; do case "$name" in nat) legacy=yes;; *) legacy=${legacy:-$1};; esac; done <$names
+    fi
+    [ -z "$legacy" ] || section legacy iptables-legacy-save -c $tables
+    section routes cat /proc/net/route
+}
+section nft nft -j list ruleset | { rest "$3" </dev/null; cat; }
 """
 
 _SECTION = re.compile(

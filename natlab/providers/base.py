@@ -32,6 +32,11 @@ class Provider(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def silence(self) -> float:
+        """Seconds without an answer, on the machines' network, that prove that none is coming."""
+        ...
+
     def preflight(self) -> list[Finding]:
         """Try, for real and without leaving a trace, everything that `up` will need; report all of it."""
         ...

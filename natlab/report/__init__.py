@@ -1,7 +1,6 @@
-"""What a run found, for programs: a collector of events, and JSON and JUnit made from it. Standard library only."""
+"""What a run found, for programs. Standard library only.
 
-from natlab.report.collect import Report
-from natlab.report.json import to_json
-from natlab.report.junit import to_junit
-
-__all__ = ["Report", "to_json", "to_junit"]
+collect.py   a listener that remembers what was found, also when the run breaks
+json.py      that as one JSON document
+junit.py     that as JUnit XML
+"""

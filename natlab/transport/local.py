@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachable, ProgramMissing
@@ -159,23 +159,17 @@ class LocalMachine:
 
     def stream(self, argv: Sequence[str]) -> int:
         self._must_live()
-        environment = {**MACHINE_ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
-        if terminal.is_interactive():
-            # setsid --ctty makes the machine's terminal the program's own, so that Ctrl-C and job control work in it.
-            command = [*self.enter, "setsid", "--ctty", "env", "--chdir=/root", *argv]
-            master = terminal.open_master(self.terminals)
-            with terminal.open_peer(master) as slave:
-                process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
-            _debug(command)
-            terminal.relay(master, lambda: process.poll() is not None)
-        else:
-            process = subprocess.Popen([*self.enter, "env", "--chdir=/root", *argv], env=environment)
-        try:
+        with contextlib.ExitStack() as stack:
+            if terminal.is_interactive():
+                # setsid --ctty makes the machine's terminal the program's own: Ctrl-C and job control work in it.
+                command = [*self.enter, "setsid", "--ctty", "env", "--chdir=/root", *argv]
+                with terminal.opened(self.terminals) as master:
+                    with terminal.open_peer(master) as slave:
+                        process = stack.enter_context(_running(command, slave))
+                    terminal.relay(master, lambda: process.poll() is not None)
+            else:
+                process = stack.enter_context(_running([*self.enter, "env", "--chdir=/root", *argv], None))
             status = process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
         return status if status >= 0 else 128 - status
 
     def put(self, path: str, data: bytes) -> None:
@@ -183,3 +177,17 @@ class LocalMachine:
         result = self._run(["sh", "-c", script, "sh", path], data, COMMAND_TIMEOUT)
         if not result.ok:
             raise InfrastructureError(f"{self.name}: {path} could not be written: {result.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def _running(argv: Sequence[str], tty: int | None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program on the terminal `tty`, or on natlab's own streams, until the block ends: then it does, too."""
+    _debug(argv)
+    environment = {**MACHINE_ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
+    process = subprocess.Popen(argv, stdin=tty, stdout=tty, stderr=tty, env=environment)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()

@@ -20,6 +20,10 @@ _TIOCGPTPEER = 0x5441
 """<asm-generic/ioctls.h>: open the other end of a pseudo-terminal, whatever mount namespace its name is in."""
 _TIOCSPTLCK = 0x40045431
 _CHUNK = 65536
+_LAST_WORDS = 2 * _CHUNK
+"""Bytes: more than the kernel keeps of what a program wrote to its terminal and nobody has read yet."""
+_GLANCE = 200
+"""Milliseconds between two looks whether a program has ended that left something behind on its terminal."""
 
 
 def is_interactive() -> bool:
@@ -27,11 +31,16 @@ def is_interactive() -> bool:
     return os.isatty(0) and os.isatty(1)
 
 
-def open_master(ptmx: str) -> int:
-    """Open a new pseudo-terminal of the devpts that `ptmx` belongs to."""
-    master = os.open(ptmx, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(master, _TIOCSPTLCK, b"\0\0\0\0")
-    return master
+@contextlib.contextmanager
+def opened(ptmx: str) -> Iterator[int]:
+    """Open a new pseudo-terminal of the devpts that `ptmx` belongs to, as large as natlab's own; close it at last."""
+    master = os.open(ptmx, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(master, _TIOCSPTLCK, b"\0\0\0\0")
+        _copy_size(master)
+        yield master
+    finally:
+        os.close(master)
 
 
 @contextlib.contextmanager
@@ -45,17 +54,36 @@ def open_peer(master: int) -> Iterator[int]:
 
 
 def relay(master: int, ended: Callable[[], bool]) -> None:
-    """Carry bytes both ways, and the window's size, until the program's side is closed; then close `master`."""
+    """Carry bytes both ways, and the window's size, until the program has `ended` or has closed its terminal.
+
+    What was typed ahead goes to the program.
+    """
+    sys.stdout.flush()
+    with _raw(), _following_size(master):
+        _carry(master, ended)
+
+
+@contextlib.contextmanager
+def _raw() -> Iterator[None]:
+    """Have natlab's terminal pass on every key as it is, Ctrl-C too."""
     before = termios.tcgetattr(0)
-    resized = signal.signal(signal.SIGWINCH, lambda *_: _copy_size(master))
+    try:
+        tty.setraw(0, termios.TCSADRAIN)
+        yield
+    finally:
+        # A terminal that has been closed can't be set any more, and needs not be.
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _following_size(master: int) -> Iterator[None]:
+    before = signal.signal(signal.SIGWINCH, lambda *_: _copy_size(master))
     try:
         _copy_size(master)
-        tty.setraw(0)
-        _carry(master, ended)
+        yield
     finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
-        signal.signal(signal.SIGWINCH, resized)
-        os.close(master)
+        signal.signal(signal.SIGWINCH, before)
 
 
 def _copy_size(master: int) -> None:
@@ -64,27 +92,49 @@ def _copy_size(master: int) -> None:
 
 
 def _carry(master: int, ended: Callable[[], bool]) -> None:
-    sys.stdout.flush()
-    sources = [0, master]
-    while True:
-        # A program may leave something behind that keeps the terminal open: its own end is enough.
-        ready, _, _ = select.select(sources, [], [], 0.2)
-        if not ready and ended():
+    poll = select.poll()
+    typed = b""
+    # A program may leave something behind that keeps its terminal open: its own end is enough.
+    while not ended():
+        poll.register(master, select.POLLIN | (select.POLLOUT if typed else 0))
+        poll.register(0, 0 if typed else select.POLLIN)
+        ready = dict(poll.poll(_GLANCE))
+        if ready.get(master, 0) & (select.POLLIN | select.POLLHUP) and not _show(master):
             return
-        if master in ready and not _pass_on(master, 1):
-            return
-        if 0 in ready and not _pass_on(0, master):
-            sources.remove(0)
+        if 0 in ready:
+            typed += _read(0)
+            if not typed:
+                # End of file in raw mode: natlab's terminal is gone, even if the kernel tells this process nothing.
+                signal.raise_signal(signal.SIGHUP)
+                return
+        typed = typed[_write(master, typed) :]
+    shown = 0
+    while shown < _LAST_WORDS and (more := _show(master)):
+        shown += more
 
 
-def _pass_on(source: int, target: int) -> bool:
-    """Copy what is there to be read; say whether there may be more."""
+def _show(master: int) -> int:
+    """Print what the program has written; return how much that was, 0 if it has written all that it ever will."""
+    data = _read(master)
+    rest = data
+    while rest:
+        rest = rest[os.write(1, rest) :]
+    return len(data)
+
+
+def _read(descriptor: int) -> bytes:
+    """Return what can be read at once; nothing if that is nothing, or if the other end is closed (EIO)."""
     try:
-        data = os.read(source, _CHUNK)
+        return os.read(descriptor, _CHUNK)
+    except OSError:
+        return b""
+
+
+def _write(master: int, data: bytes) -> int:
+    """Hand over as much as the program's terminal takes now; return how much that was, or all if it is closed."""
+    try:
+        return os.write(master, data) if data else 0
+    except BlockingIOError:
+        return 0
     except OSError:  # EIO: the program's side of the terminal is closed
-        return False
-    while data:
-        data = data[os.write(target, data) :]
-        if not data:
-            return True
-    return False
+        return len(data)

@@ -98,4 +98,6 @@ def _readline() -> ModuleType | None:
     except ImportError:
         return None
     readline.set_auto_history(False)
+    # What is pasted is one line, however many it has: else the first would run, and swallow the others as its input.
+    readline.parse_and_bind("set enable-bracketed-paste on")
     return readline

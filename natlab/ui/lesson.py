@@ -56,6 +56,7 @@ class Lesson:
         self._screen = screen
         self._keyboard = Keyboard(read_line)
         self._results: dict[int, StepResult] = {}
+        self._furthest = 0
         self._over = False
         self._finished = False
         self._actions = {
@@ -79,12 +80,13 @@ class Lesson:
 
     def _arrive(self, index: int) -> _Place:
         self._runner.begin(index)
+        self._furthest = max(self._furthest, index)
         return _Place(index, self._runner.table(self._lab.table_of))
 
     def _typed(self) -> Typed:
         """Offer what can be done, and return what the learner wants."""
         place, step = self._place, self._lab.steps[self._place.index]
-        if place.passed:
+        if self._may_go_on():
             enter = "finishes" if place.index + 1 == len(self._lab.steps) else "goes on"
         elif place.commands_run < len(step.commands):
             enter = "runs it"
@@ -96,6 +98,10 @@ class Lesson:
         self._screen.keys(enter)
         prompt = f"{step.machine} ({place.index + 1} of {len(self._lab.steps)})$ "
         return self._keyboard.next(visible(prompt), self._cleared)
+
+    def _may_go_on(self) -> bool:
+        """Say whether the step is done. One that the learner went back to is: later steps change what it checks."""
+        return self._place.passed or self._place.index < self._furthest
 
     def _cleared(self) -> None:
         self._screen.note("\n(line cleared; Ctrl-C again, or q, leaves)")
@@ -117,7 +123,10 @@ class Lesson:
     def _run_line(self, line: str) -> None:
         """Run the learner's own command line on the step's machine, then look what it has changed."""
         step = self._lab.steps[self._place.index]
-        status = self._machines[step.machine].stream(["bash", "-c", line])
+        try:
+            status = self._machines[step.machine].stream(["bash", "-c", line])
+        finally:
+            self._screen.to_margin()
         if status:
             self._screen.status(status)
         self._count_as_shown(line, status)
@@ -135,7 +144,7 @@ class Lesson:
     def _go_on(self) -> None:
         """Enter: the next command, the checks, or the next step, whichever is next."""
         step, place = self._lab.steps[self._place.index], self._place
-        if place.passed:
+        if self._may_go_on():
             self._next_step()
             return
         if place.commands_run < len(step.commands):

@@ -122,6 +122,16 @@ class LessonScreen:
         """End the line on which the prompt stands."""
         self._show(_BLANK)
 
+    def to_margin(self) -> None:
+        """Go on in a line of one's own, wherever a command's output has ended.
+
+        A terminal does not tell where that is; a line's worth of blanks ends in the same line only if it began at the
+        margin.
+        """
+        if self._console.is_terminal:
+            self._console.file.write(" " * self._console.width + "\r")
+            self._console.file.flush()
+
     def forget_verdicts(self) -> None:
         """Have the next measuring told in full again."""
         self._said = {}

@@ -12,7 +12,9 @@ from ui_story import DOUBT, FAILED, LAB, PASSED, SECOND_FAILS, SECOND_PASSES, To
 
 from natlab.events import CheckEnded, Event, StepEnded, StepStarted
 from natlab.model import Outcome, Verdict
-from natlab.report import Report, to_json, to_junit
+from natlab.report.collect import Report
+from natlab.report.json import to_json
+from natlab.report.junit import to_junit
 
 
 def report_of(events: list[Event], error: str | None = None) -> Report:

@@ -181,7 +181,6 @@ def test_the_whole_lab_typed_by_hand_with_a_mistake_and_every_key() -> None:
         "s",
         "b",
         "",
-        "",
         DNAT.replace(" --", " \\\n --"),
         SNAT,
         "",
@@ -292,6 +291,14 @@ def test_back_and_forth() -> None:
     assert sitting.runner.begun == [0, 1, 0]
     assert "This is the first step." in sitting.seen
     assert end.at == 0
+
+
+def test_from_a_step_back_enter_goes_on_whatever_its_checks_say_by_now() -> None:
+    sitting = Sitting("", "", "b", "c", "", "q", judge=lambda ran: PASSED if len(ran) == 1 else FAILED)
+    sitting.world.ran.clear()
+    end = sitting.sit()
+    assert sitting.runner.begun == [0, 1, 0, 1]
+    assert end.at == 1
 
 
 def test_the_nat_table_marks_what_the_step_has_added() -> None:

@@ -1,0 +1,49 @@
+"""A listener that works in a thread of its own: it loads and draws while the network is being asked."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from natlab.events import Event, Listener
+
+
+class Background:
+    """Passes events on, in their order, to a listener that is opened and used in a thread.
+
+    What goes wrong there (a reader that went away) is raised by the next event, or at the end.
+    """
+
+    def __init__(self, open_listener: Callable[[], AbstractContextManager[Listener]]) -> None:
+        self._open = open_listener
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="natlab-screen", daemon=True)
+
+    def __call__(self, event: Event) -> None:
+        if self._error is not None:
+            raise self._error
+        self._events.put(event)
+
+    def _work(self) -> None:
+        try:
+            with self._open() as listener:
+                while (event := self._events.get()) is not None:
+                    listener(event)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the events come from
+            self._error = error
+
+    def __enter__(self) -> Background:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._events.put(None)
+        self._thread.join()
+        if self._error is not None and error is None:
+            raise self._error
