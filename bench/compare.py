@@ -49,39 +49,40 @@ def in_turns(rounds: int, *candidates: Callable[[], float]) -> list[float]:
     return [statistics.median(series) for series in times]
 
 
+def report(name: str, ours: float, other: str, theirs: float, wanted: str = "") -> None:
+    note = f" ({wanted})" if wanted else ""
+    print(f"{name:30} {ours:6.3f} s   {other:32} {theirs:6.3f} s   ratio {ours / theirs:.2f}{note}")
+
+
 def compare_run(rounds: int, environment: dict[str, str]) -> None:
     if not shutil.which("mn"):
         sys.exit("mininet is not installed: apt-get install mininet bridge-utils")
     mininet = ["unshare", "--net", "--mount", SYSTEM_PYTHON, str(HERE / "mininet_dnat.py")]
     natlab = [NATLAB, "run", "dnat-basic", "--auto", "--provider", "netns"]
     ours, theirs = in_turns(rounds, lambda: timed(natlab, environment), lambda: timed(mininet, environment))
-    print(f"natlab run dnat-basic --auto  {ours:6.3f} s   mininet, rules and first answer  {theirs:6.3f} s   "
-          f"ratio {ours / theirs:.2f} (at most 1.5)")  # fmt: skip
+    report("natlab run dnat-basic --auto", ours, "mininet, rules and first answer", theirs, "at most 1.5")
 
 
 def compare_help(rounds: int, environment: dict[str, str]) -> None:
     bare, asked = [sys.executable, "-c", "pass"], [NATLAB, "--help"]
     ours, theirs = in_turns(rounds, lambda: timed(asked, environment), lambda: timed(bare, environment))
-    print(f"natlab --help                 {ours:6.3f} s   python -c pass                   {theirs:6.3f} s   "
-          f"ratio {ours / theirs:.2f} (at most 10)")  # fmt: skip
+    report("natlab --help", ours, "python -c pass", theirs, "at most 10")
 
 
 def compare_many(environment: dict[str, str]) -> None:
     """Start twenty instances one after the other, all staying up, and look at what each costs."""
-    times: list[float] = []
+    up = [NATLAB, "up", "dnat-basic", "--instance"]
     before = available_kib()
     try:
-        for number in range(INSTANCES):
-            times.append(timed([NATLAB, "up", "dnat-basic", "--instance", f"bench-{number}"], environment))
+        times = [timed([*up, f"bench-{number}"], environment) for number in range(INSTANCES)]
         used = before - available_kib()
         resident = sum(proportional_kib(pid) for pid in natlab_pids())
     finally:
         timed([NATLAB, "down", "--all"], environment)
     last = statistics.median(times[-5:])
-    print(f"instance 16-20 of {INSTANCES}           {last:6.3f} s   the first                        {times[0]:6.3f} s   "
-          f"ratio {last / times[0]:.2f}")  # fmt: skip
-    print(f"memory an instance: {resident / INSTANCES / 1024:.1f} MiB in processes, "
-          f"{used / INSTANCES / 1024:.1f} MiB less available to the computer")  # fmt: skip
+    report(f"natlab up, the last of {INSTANCES}", last, "the first", times[0])
+    each, available = resident / INSTANCES / 1024, used / INSTANCES / 1024
+    print(f"memory an instance: {each:.1f} MiB in processes, {available:.1f} MiB less available to the computer")
 
 
 def available_kib() -> int:
@@ -119,6 +120,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as state:
         environment = {**os.environ, "XDG_STATE_HOME": state}
+        # A user's Python keeps compiled modules; one that is told not to compiles natlab anew at every start.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         compare_run(rounds, environment)
         compare_help(rounds, environment)
         compare_many(environment)
