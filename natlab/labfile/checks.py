@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address
-from urllib.parse import urlsplit
 
 from natlab.errors import LabError
 from natlab.labfile import schema
 from natlab.labfile.source import Document, Keys
-from natlab.labfile.values import read_address, read_machine, read_port
+from natlab.labfile.values import NAME, NAME_HINT, read_address, read_machine, read_port, read_words
 from natlab.model import (
     CheckSpec,
     CommandCheck,
@@ -31,8 +29,15 @@ from natlab.model import (
     SysctlCheck,
 )
 
-_ID = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-_SYSCTL = re.compile(r"[a-z0-9_-]+([./][A-Za-z0-9_-]+)+")
+_SYSCTL = re.compile(r"[a-z][a-z0-9_-]*([./][A-Za-z0-9_-]+)+")
+_ENDPOINT = re.compile(r"(?P<address>[^:]*)(:(?P<port>[0-9]{1,5}))?")
+_URL = re.compile(r"http://(?P<address>[^/:@?#]+)(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*)?")
+"""No fragment, which no server gets to see, and no brackets and braces, of which curl would make several requests."""
+_REWRITES = {
+    "destination": (NatHook.PREROUTING, NatHook.OUTPUT),
+    "source": (NatHook.POSTROUTING, NatHook.INPUT),
+}
+"""What the kernel lets be rewritten where: at any other hook it refuses the rule."""
 
 
 def read_checks(
@@ -42,99 +47,110 @@ def read_checks(
     checks: list[CheckSpec] = []
     for index, table in enumerate(tables):
         author = _Author(document, ("checks", index), machines)
-        if not _ID.fullmatch(table.id):
-            raise author.error("id", f"`{table.id}` is no id for a check", "lower-case letters, digits and `-`")
+        if not NAME.fullmatch(table.id):
+            raise author.error("id", f"`{table.id}` is no id for a check", NAME_HINT)
         if table.id in [check.id for check in checks]:
             raise author.error("id", f"a second check with the id `{table.id}`")
-        checks.append(CheckSpec(table.id, author.expectation(table), table.explain))
+        explain = author.words("explain", table.explain) if table.explain is not None else None
+        checks.append(CheckSpec(table.id, author.expectation(table), explain))
     return tuple(checks)
 
 
-@dataclass(frozen=True, slots=True)
 class _Author:
     """One check as it was written: where it stands, and what it may speak of."""
 
-    document: Document
-    keys: Keys
-    machines: dict[str, MachineSpec]
+    def __init__(self, document: Document, keys: Keys, machines: dict[str, MachineSpec]) -> None:
+        self._document = document
+        self._keys = keys
+        self._machines = machines
 
     def error(self, key: str, problem: str, hint: str | None = None) -> LabError:
         """Return the error for a key of this check: `nat.hook`."""
-        return self.document.error(self._at(key), problem, hint)
+        return self._document.error(self._at(key), problem, hint)
 
     def _at(self, key: str) -> Keys:
-        return (*self.keys, *key.split("."))
+        return (*self._keys, *key.split("."))
 
     def expectation(self, table: schema.CheckTable) -> Expectation:
         """Return what the check expects; raise LabError unless it is exactly one thing."""
         given = [kind for kind in schema.CHECK_KINDS if getattr(table, kind) is not None]
         if len(given) != 1:
             problem = f"says both {given[0]} and {given[1]}" if given else "does not say what it checks"
-            raise self.document.error(self.keys, problem, f"exactly one of: {', '.join(schema.CHECK_KINDS)}")
+            raise self._document.error(self._keys, problem, f"exactly one of: {', '.join(schema.CHECK_KINDS)}")
         kind = given[0]
         read = getattr(self, f"_{kind}")
         expected: Expectation = read(getattr(table, kind))
         return expected
 
     def machine(self, key: str, name: str) -> str:
-        return read_machine(self.document, self._at(key), name, self.machines).name
+        return read_machine(self._document, self._at(key), name, self._machines).name
 
     def server(self, key: str, name: str) -> str:
-        if read_machine(self.document, self._at(key), name, self.machines).serves is None:
+        if read_machine(self._document, self._at(key), name, self._machines).serves is None:
             raise self.error(key, f"{name} serves no page")
         return name
 
     def address(self, key: str, text: str) -> IPv4Address:
-        return read_address(self.document, self._at(key), text)
+        return read_address(self._document, self._at(key), text)
 
     def port(self, key: str, port: int) -> int:
-        return read_port(self.document, self._at(key), port)
+        return read_port(self._document, self._at(key), port)
 
-    def endpoint(self, key: str, text: str) -> Endpoint:
-        address, colon, port = text.partition(":")
-        if colon and not port.isdigit():
+    def words(self, key: str, text: str) -> str:
+        return read_words(self._document, self._at(key), text)
+
+    def endpoint(self, key: str, text: str | None) -> Endpoint | None:
+        if text is None:
+            return None
+        match = _ENDPOINT.fullmatch(text)
+        if not match:
             raise self.error(key, f"`{text}` is no address, nor address:port")
-        return Endpoint(self.address(key, address), self.port(key, int(port)) if colon else None)
+        port = self.port(key, int(match["port"])) if match["port"] else None
+        return Endpoint(self.address(key, match["address"]), port)
+
+    def url(self, key: str, text: str) -> str:
+        match = _URL.fullmatch(text)
+        if not match:
+            hint = "http://ADDRESS/ or http://ADDRESS:PORT/, with an IPv4 address"
+            raise self.error(key, f"`{text}` is no URL that natlab asks for", hint)
+        self.address(key, match["address"])
+        if match["port"]:
+            self.port(key, int(match["port"]))
+        return text
 
     def packet(self, key: str, table: schema.PacketTable) -> PacketSpec:
         source, destination = self.address(f"{key}.from", table.from_), self.address(f"{key}.to", table.to)
         return PacketSpec(source, destination, self.port(f"{key}.port", table.port), Protocol(table.protocol))
 
     def _http(self, table: schema.HttpTable) -> HttpCheck:
-        self._must_be_url(table.url)
         expect = HttpExpect(table.expect)
-        if (expect is HttpExpect.PAGE) != (table.page_of is not None):
-            problem = "whose page? `page_of` says it" if expect is HttpExpect.PAGE else "only a page is somebody's"
-            raise self.error("http.page_of", problem)
+        if expect is HttpExpect.PAGE and table.page_of is None:
+            raise self.error("http", "lacks the key `page_of`", "whose page must it be?")
+        if expect is not HttpExpect.PAGE and table.page_of is not None:
+            raise self.error("http.page_of", f"does not go with `expect: {expect}`", "only a page is somebody's")
         page_of = self.server("http.page_of", table.page_of) if table.page_of is not None else None
-        return HttpCheck(self.machine("http.from", table.from_), table.url, expect, page_of)
-
-    def _must_be_url(self, url: str) -> None:
-        problem = f"`{url}` is no URL that natlab asks for"
-        hint = "http://ADDRESS/ or http://ADDRESS:PORT/, with an IPv4 address"
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise self.error("http.url", problem, hint) from None
-        if parts.scheme != "http" or not parts.hostname or port == 0:
-            raise self.error("http.url", problem, hint)
-        self.address("http.url", parts.hostname)
+        return HttpCheck(self.machine("http.from", table.from_), self.url("http.url", table.url), expect, page_of)
 
     def _sysctl(self, table: schema.SysctlTable) -> SysctlCheck:
         if not _SYSCTL.fullmatch(table.key):
             raise self.error("sysctl.key", f"`{table.key}` is no sysctl", "as in net.ipv4.ip_forward")
-        return SysctlCheck(self.machine("sysctl.machine", table.machine), table.key, str(table.value))
+        value = self.words("sysctl.value", str(table.value))
+        return SysctlCheck(self.machine("sysctl.machine", table.machine), table.key, value)
 
     def _nat(self, table: schema.NatTable) -> NatCheck:
-        if (table.destination is None) == (table.source is None):
-            raise self.error("nat", "rewrites either a `destination` or a `source`")
+        given = [name for name in _REWRITES if getattr(table, name) is not None]
+        if len(given) != 1:
+            problem = "says both `destination` and `source`" if given else "does not say what is rewritten"
+            raise self.error("nat", problem, "exactly one of: destination, source")
+        hooks = _REWRITES[given[0]]
+        if table.hook not in hooks:
+            raise self.error("nat.hook", f"no {given[0]} can be rewritten at {table.hook}", f"at {' or '.join(hooks)}")
         return NatCheck(
             self.machine("nat.machine", table.machine),
             NatHook(table.hook),
             self.packet("nat.packet", table.packet),
-            self.endpoint("nat.destination", table.destination) if table.destination else None,
-            self.endpoint("nat.source", table.source) if table.source else None,
+            destination=self.endpoint("nat.destination", table.destination),
+            source=self.endpoint("nat.source", table.source),
         )
 
     def _counter(self, table: schema.CounterTable) -> CounterCheck:
@@ -160,6 +176,7 @@ class _Author:
         )
 
     def _command(self, table: schema.CommandCheckTable) -> CommandCheck:
-        if not table.run.strip():
-            raise self.error("command.run", "is empty")
-        return CommandCheck(self.machine("command.machine", table.machine), table.run, table.status, table.prints)
+        if not 0 <= table.status < 256:
+            raise self.error("command.status", f"{table.status} is no exit status: 0 to 255")
+        machine, line = self.machine("command.machine", table.machine), self.words("command.run", table.run)
+        return CommandCheck(machine, line, table.status, table.prints)

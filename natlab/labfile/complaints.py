@@ -19,7 +19,7 @@ _TYPE = re.compile(r"Expected `(?P<wanted>.+)`, got `(?P<got>.+)`")
 _ENUM = re.compile(r"Invalid enum value '(?P<value>.*)'", re.DOTALL)
 
 _WORDS = {"str": "text", "int": "a whole number", "object": "a mapping", "array": "a list", "bool": "true or false",
-          "null": "nothing", "float": "a number"}  # fmt: skip
+          "null": "nothing", "float": "a fraction"}  # fmt: skip
 
 
 def explained(document: Document, keys: Keys, complaint: str, kind: type[msgspec.Struct]) -> LabError:

@@ -39,11 +39,34 @@ def parse_yaml(file: Path, text: str, first_line: int = 1) -> Document:
     try:
         return _Reader(file, first_line, yaml.parse(text, Loader=_Loader)).document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = ", ".join(part for part in (error.context, error.problem) if part)
-        raise fault(file, f"is not YAML: {problem}", line=mark.line + first_line if mark else None) from None
+        raise _broken(file, text, first_line, error) from None
     except yaml.YAMLError as error:
         raise fault(file, f"is not YAML: {getattr(error, 'reason', error)}") from None
+
+
+def _broken(file: Path, text: str, first_line: int, error: yaml.MarkedYAMLError) -> LabError:
+    """Return a parser's complaint with the line where it noticed, the line where it began, and the likely cause."""
+    mark = error.problem_mark or error.context_mark
+    assert mark is not None  # the parser marks every complaint
+    problem = error.problem or ""
+    if error.context:
+        begun = error.context_mark
+        since = f" from line {begun.line + first_line}" if begun and begun.line != mark.line else ""
+        problem = f"{error.context}{since}, {problem}"
+    line = "".join(text.split("\n")[mark.line : mark.line + 1])
+    hint = _likely_cause(problem, line[mark.column : mark.column + 1])
+    return fault(file, f"is not YAML: {problem}", line=mark.line + first_line, hint=hint)
+
+
+def _likely_cause(problem: str, char: str) -> str | None:
+    if char == "\t":
+        return "YAML indents with spaces, not with tabs"
+    if "mapping values are not allowed" in problem:
+        return "text with `: ` in it needs quotes"
+    for token, begins in (("scanning an alias", "*"), ("scanning an anchor", "&"), ("cannot start any token", char)):
+        if token in problem:
+            return f"text that begins with {begins} needs quotes"
+    return None
 
 
 def split_front_matter(file: Path, text: str) -> tuple[Document, str]:
@@ -70,7 +93,7 @@ class _Reader:
         """Read the document, and make sure that it is the only one."""
         for event in self._events:
             if isinstance(event, yaml.StreamEndEvent):
-                raise fault(self._file, "is empty", line=self._first_line)
+                raise fault(self._file, "there are no keys here", line=self._first_line)
             if isinstance(event, yaml.DocumentStartEvent):
                 break
         value = self._value(next(self._events), ())
@@ -83,8 +106,9 @@ class _Reader:
         return fault(self._file, problem, line=self._line(event), keys=keys, hint=hint)
 
     def _line(self, event: yaml.Event) -> int:
-        line: int = event.start_mark.line
-        return line + self._first_line
+        mark = event.start_mark
+        assert mark is not None  # the parser marks every event
+        return mark.line + self._first_line
 
     def _value(self, event: yaml.Event, keys: Keys) -> object:
         """Return the value that begins with `event`."""
@@ -92,11 +116,11 @@ class _Reader:
         if len(keys) > DEEPEST:
             raise self._error(event, keys, "is nested too deeply")
         if isinstance(event, yaml.AliasEvent):
-            raise self._error(event, keys, "natlab reads no YAML aliases", "text that begins with `*` needs quotes")
+            raise self._error(event, keys, "natlab reads no YAML aliases", "text that begins with * needs quotes")
         if getattr(event, "anchor", None) is not None:
-            raise self._error(event, keys, "natlab reads no YAML anchors", "text that begins with `&` needs quotes")
+            raise self._error(event, keys, "natlab reads no YAML anchors", "text that begins with & needs quotes")
         if getattr(event, "tag", None) is not None:
-            raise self._error(event, keys, "natlab reads no YAML tags", "text that begins with `!` needs quotes")
+            raise self._error(event, keys, "natlab reads no YAML tags", "text that begins with ! needs quotes")
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(keys)
         if isinstance(event, yaml.SequenceStartEvent):

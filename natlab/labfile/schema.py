@@ -6,9 +6,13 @@ checked in load.py. A field's name in YAML is its name here, but for `from_`, wh
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
+
+from natlab.labfile.source import Document, Keys
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Table(msgspec.Struct, forbid_unknown_fields=True):
@@ -136,3 +140,13 @@ class StepTable(Table):
 
 
 CHECK_KINDS = ("http", "sysctl", "nat", "counter", "seen_by", "handshake", "conntrack", "command")
+
+
+def convert(document: Document, keys: Keys, value: object, kind: type[T]) -> T:
+    """Return the value at `keys` of a document as `kind`; raise LabError if it does not fit."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        from natlab.labfile.complaints import explained
+
+        raise explained(document, keys, str(error), kind) from None

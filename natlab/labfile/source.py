@@ -23,8 +23,9 @@ Keys = tuple[str | int, ...]
 Blame = Callable[[str], LabError]
 """Makes the error of a problem that the *name* of a file has: it belongs to the place that names the file."""
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What no text needs, and what could play tricks on the terminal that shows it or cut a command short."""
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What no text needs, and what could play tricks on the terminal that shows it, cut a command short, or show it in
+another order than it runs in."""
 
 
 def spelled(keys: Keys) -> str | None:
@@ -38,12 +39,27 @@ def spelled(keys: Keys) -> str | None:
 def fault(file: Path, problem: str, *, line: int | None = None, keys: Keys = (), hint: str | None = None) -> LabError:
     """Return the error to raise for a lab's file: one line, whatever the file made the problem say."""
     key = spelled(keys)
-    return LabError(_one_line(problem), file=file, line=line, key=key and _one_line(key), hint=hint)
+    return LabError(one_line(problem), file=_as_typed(file), line=line, key=key and one_line(key), hint=hint)
 
 
-def _one_line(text: str) -> str:
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: LONGEST_PROBLEM + 1])
-    return shown if len(shown) <= LONGEST_PROBLEM else f"{shown[: LONGEST_PROBLEM - 1]}…"
+def one_line(text: str) -> str:
+    """Return text as one line that can be shown anywhere; without its middle if it is long: both ends say something."""
+    half = LONGEST_PROBLEM // 2
+    return _printable(text if len(text) <= LONGEST_PROBLEM else f"{text[:half]} … {text[-half:]}")
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _as_typed(file: Path) -> Path:
+    """Return a path to show: as seen from the folder that the author is in, if it lies in there."""
+    try:
+        here = Path.cwd()
+    except OSError:  # the folder that the author is in is gone
+        here = Path("/")
+    below = file.is_relative_to(here) and here != Path(here.root)
+    return Path(_printable(str(file.relative_to(here) if below else file)))
 
 
 class Document(NamedTuple):
@@ -66,7 +82,7 @@ def unprintable(text: str) -> tuple[int, str] | None:
 
 
 def read_text(folder: Path, name: str, blame: Blame) -> tuple[Path, str]:
-    """Return the path and the text of a file of a lab, its lines ended by `\\n`; raise LabError if it is no text."""
+    """Return the path and the text of a file of a lab, its line ends made Unix's; raise LabError if it is none."""
     file, text = read_verbatim(folder, name, blame)
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if odd := unprintable(text):
@@ -91,17 +107,18 @@ def read_verbatim(folder: Path, name: str, blame: Blame) -> tuple[Path, str]:
             raise fault(file, f"is larger than {LARGEST_FILE // 1024} KiB")
         return file, file.read_bytes().decode()
     except FileNotFoundError:
-        raise blame(f"there is no file `{name}`{nearest(name, _files(folder))}") from None
-    except UnicodeDecodeError:
-        raise fault(file, "is not UTF-8 text") from None
+        raise blame(f"there is no file `{name}`{nearest(name, _others(folder, name))}") from None
+    except UnicodeDecodeError as error:
+        raise fault(file, "is not UTF-8 text", line=error.object.count(b"\n", 0, error.start) + 1) from None
     except OSError as error:
         raise blame(f"`{name}` can't be read: {error.strerror}") from None
     except (RuntimeError, ValueError) as error:  # a link to itself; a NUL byte in a name
         raise blame(f"`{name}` can't be read: {error}") from None
 
 
-def _files(folder: Path) -> list[str]:
+def _others(folder: Path, name: str) -> list[str]:
+    """Return what else is in a folder; a link that leads nowhere is there by its name too."""
     try:
-        return [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+        return [entry.name for entry in folder.iterdir() if entry.name != name and not entry.name.startswith(".")]
     except OSError:
         return []
