@@ -9,8 +9,9 @@ BIN := .venv/bin
 
 # What the labs run (natlab doctor names them one by one), and what a virtual environment needs.
 PACKAGES := bash bsdutils busybox conntrack coreutils curl iproute2 iptables nftables procps python3 python3-venv uidmap util-linux
-# What only the tests and the bench need: terminals to type in, another user to be, mininet to be measured against.
-TEST_PACKAGES := bridge-utils login mininet net-tools passwd tcpdump tmux
+# What only the tests need: another user to be, programs to type in. And the bench: mininet, to be measured against.
+TEST_PACKAGES := less login passwd vim-tiny
+BENCH_PACKAGES := bridge-utils mininet net-tools
 
 .PHONY: help setup run test lint bench clean
 help:
@@ -20,7 +21,9 @@ setup: $(BIN)/natlab
 
 $(BIN)/natlab: pyproject.toml .ci/install-packages
 	.ci/install-packages $(PACKAGES)
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "natlab needs Python 3.11 or newer; another one is named so: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
@@ -41,6 +44,7 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 bench: .venv/dev
+	.ci/install-packages $(BENCH_PACKAGES)
 	$(BIN)/python bench/compare.py $(ARGS)
 
 clean:

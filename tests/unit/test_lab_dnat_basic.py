@@ -33,7 +33,7 @@ STEPS = {step.id: step for step in LAB.steps}
 HOST, VM1, VM2 = map(IPv4Address, ("192.168.122.1", "192.168.122.34", "192.168.122.179"))
 TO_VM1, TO_VM2 = PacketSpec(HOST, VM1, 80), PacketSpec(HOST, VM2, 80)
 QUICK = 0.025
-"""Seconds that the fastest of a few loadings may take: a quarter of what making the machines does."""
+"""Seconds of the processor, which a busy computer does not stretch as it does the clock on the wall."""
 
 WIDEST = 120
 """Columns of a line in the files."""
@@ -218,7 +218,7 @@ def test_the_readme_leads_to_every_step_in_order() -> None:
 def test_it_loads_quickly() -> None:
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         load(FOLDER)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     assert min(seconds) < QUICK

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -139,10 +141,28 @@ def test_a_link_inside_the_folder_is_followed(lab: Path) -> None:
     assert load(lab).steps[0].title == "Ask the server"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(lab: Path) -> None:
+def test_a_file_that_may_not_be_read_is_told(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (lab / "1-ask.md").chmod(0)
-    assert told(lab) == "lab/lab.yaml:16: steps[0]: `1-ask.md` can't be read: Permission denied\n"
+    with tempfile.TemporaryDirectory() as open_to_all:  # pytest's own folders are closed to everybody else
+        Path(open_to_all).chmod(0o755)
+        shutil.copytree(lab, f"{open_to_all}/lab")
+        monkeypatch.chdir(open_to_all)
+        with nobody():
+            line = told(lab)
+        monkeypatch.undo()
+    assert line == "lab/lab.yaml:16: steps[0]: `1-ask.md` can't be read: Permission denied\n"
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Stop being root for a while: root may read everything."""
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
 
 
 @pytest.mark.parametrize("path", ["nowhere", "lab/lab.yaml", "x" * 300, "a\0b"])
