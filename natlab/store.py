@@ -17,12 +17,15 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from natlab.errors import InstanceBusy, StateError, UsageError
 
 VERSION = 1
+_LOCK_ATTEMPTS = 100
+"""How often a lock may turn out to be one on a folder that has just been removed."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.IGNORECASE)
 
 
@@ -58,7 +61,14 @@ class Store:
     def default_folder() -> Path:
         """Return the place that the XDG base directory specification gives to state."""
         base = os.environ.get("XDG_STATE_HOME", "")
-        return (Path(base) if Path(base).is_absolute() else Path.home() / ".local/state") / "natlab"
+        if Path(base).is_absolute():
+            return Path(base) / "natlab"
+        try:
+            return Path.home() / ".local/state/natlab"
+        except RuntimeError as error:
+            raise StateError(
+                "this user has no home folder", "set XDG_STATE_HOME to a folder that you can write"
+            ) from error
 
     @staticmethod
     def _check_version(file: Path) -> None:
@@ -67,7 +77,7 @@ class Store:
         except FileNotFoundError:
             _write(file, f"{VERSION}\n")
             return
-        if not text.isdigit():
+        if not text.isdecimal():
             raise StateError(
                 f"{file}: not a version: {text[:20]!r}", f"remove {file.parent} if natlab may start afresh"
             )
@@ -80,13 +90,17 @@ class Store:
     def names(self) -> list[str]:
         """Return the names of all instances, sorted."""
         with _state_errors(self._instances):
-            return sorted(entry.name for entry in self._instances.iterdir() if entry.is_dir())
+            return sorted(entry.name for entry in self._instances.iterdir() if entry.is_dir() and _is_name(entry.name))
 
     def instance(self, name: str) -> Instance:
         """Return the instance of that name, there or not; raise UsageError for what is no name."""
-        if not NAME.fullmatch(name):
+        if not _is_name(name):
             raise UsageError(f"`{name}` is no name for an instance", "letters, digits, `.`, `_` and `-`, at most 63")
         return Instance(name, self._instances / name)
+
+
+def _is_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None
 
 
 class Instance:
@@ -105,8 +119,7 @@ class Instance:
         """Return the journal; None if nothing was written yet. Raise StateError if it can't be read."""
         with _state_errors(self._journal):
             try:
-                raw: dict[str, Any] = json.loads(self._journal.read_text(encoding="utf-8"))
-                return Journal(**raw)
+                return _journal_of(json.loads(self._journal.read_text(encoding="utf-8")))
             except FileNotFoundError:
                 return None
             except (ValueError, TypeError) as error:
@@ -133,9 +146,13 @@ class Instance:
             os.close(descriptor)
 
     def _open_lock(self, path: Path) -> int:
-        while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        for _ in range(_LOCK_ATTEMPTS):
+            with contextlib.suppress(FileExistsError):  # Path's own exist_ok fails if the folder goes meanwhile
+                self.folder.mkdir()
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue  # whoever held it removed the folder just now
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -148,11 +165,33 @@ class Instance:
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor
             os.close(descriptor)
+        raise InstanceBusy(f"instance {self.name} is being removed by somebody else again and again")
 
     def remove(self) -> None:
-        """Remove the folder and all that is in it."""
+        """Remove the folder and all in it, the lock last: whoever locks the folder then finds nothing that will go."""
+        lock = self.folder / "lock"
         with _state_errors(self.folder):
-            shutil.rmtree(self.folder)
+            for entry in self.folder.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry != lock:
+                    entry.unlink()
+            lock.unlink(missing_ok=True)
+            try:
+                self.folder.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                    raise
+
+
+def _journal_of(raw: dict[str, Any]) -> Journal:
+    """Return a journal from its JSON; raise ValueError or TypeError if it is none."""
+    journal = Journal(**raw)
+    datetime.fromisoformat(journal.created)
+    whole = isinstance(journal.step, int) and isinstance(journal.steps, int)
+    if not whole or not isinstance(journal.lab, str) or not isinstance(journal.record, dict | None):
+        raise ValueError("a field is of the wrong kind")
+    return journal
 
 
 def _write(file: Path, text: str) -> None:

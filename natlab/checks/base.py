@@ -9,6 +9,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import NamedTuple, Protocol
 
+from natlab.errors import InfrastructureError
 from natlab.machine import Machine, Machines
 from natlab.model import Lab, Verdict
 from natlab.netfilter.program import Ruleset
@@ -48,6 +49,13 @@ class Record:
     before: dict[str, Ruleset] = field(default_factory=dict)
     now: dict[str, Ruleset] = field(default_factory=dict)
     probes: list[Probe] = field(default_factory=list)
+    broken: InfrastructureError | None = None
+    """Why a probe of this step could not be made, if one could not."""
+
+    def require_probes(self) -> None:
+        """Raise if a probe broke: what it would have left can't be missed, and its absence is nobody's failure."""
+        if self.broken is not None:
+            raise InfrastructureError(f"without the request there is nothing to see: {self.broken.message}")
 
     def probed(self, probe: Probe | None = None) -> None:
         """Note that something was sent: what was read of the machines so far is the past."""

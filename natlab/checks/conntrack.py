@@ -25,14 +25,16 @@ class ConntrackMeasure:
     def prepare(self, world: World) -> None:
         """Note the flows that are remembered already, where that can matter: listing them takes some 15 ms."""
         if self._spec.state is ConntrackState.UNREPLIED:
-            self._stale = frozenset(map(_identity, read_entries(world.machine(self._spec.machine))))
+            self._stale = frozenset(entry.key for entry in read_entries(world.machine(self._spec.machine)))
 
     def measure(self, world: World) -> Verdict:
         """List the entries, and look for one with both tuples and the state."""
         spec = self._spec
-        flows = [entry for entry in read_entries(world.machine(spec.machine)) if self._original_fits(entry)]
+        flows = [entry for entry in read_entries(world.machine(spec.machine)) if entry.begins_as(spec.original)]
         current = self._current(flows, world)
         passed = any(self._fits(entry) for entry in current)
+        if not passed:
+            world.record.require_probes()
         expected = f"reply {spec.reply_source} -> {spec.reply_destination} [{spec.state.upper()}]"
         evidence = tuple(map(str, (current or flows)[:SHOWN]))
         actual = self._actual(current, flows)
@@ -41,15 +43,6 @@ class ConntrackMeasure:
     def cleanup(self, world: World) -> None:
         """Do nothing."""
 
-    def _original_fits(self, entry: Entry) -> bool:
-        wanted = self._spec.original
-        return (entry.protocol, entry.original.source, entry.original.destination, entry.original.port) == (
-            str(wanted.protocol),
-            wanted.source,
-            wanted.destination,
-            wanted.port,
-        )
-
     def _current(self, flows: list[Entry], world: World) -> list[Entry]:
         """Return the flows of this step's probes, as far as that can be told; the last probe's if its port is known."""
         source = world.owner(self._spec.original.source)
@@ -57,7 +50,7 @@ class ConntrackMeasure:
         for port in reversed(ports):
             if found := [entry for entry in flows if entry.original.source_port == port]:
                 return found
-        return [entry for entry in flows if _identity(entry) not in self._stale]
+        return [entry for entry in flows if entry.key not in self._stale]
 
     def _fits(self, entry: Entry) -> bool:
         spec = self._spec
@@ -72,7 +65,3 @@ class ConntrackMeasure:
             flags = " [UNREPLIED]" * entry.unreplied + " [ASSURED]" * entry.assured
             return f"reply {entry.reply.source} -> {entry.reply.destination}{flags}"
         return "only flows from before this step" if flows else "no such flow is remembered"
-
-
-def _identity(entry: Entry) -> tuple[str, str]:
-    return entry.protocol, str(entry.original)

@@ -60,6 +60,8 @@ class HandshakeMeasure:
         spec = self._spec
         found = self._read(world.machine(spec.machine))
         expected = f"a SYN from {spec.client}, and {spec.machine}'s SYN-ACK to it"
+        if not found.came:
+            world.record.require_probes()
         passed = spec.client in found.came and spec.client in found.answered
         evidence = (f"SYN for port {spec.port} from: {_listed(found.came)}", f"SYN-ACK to: {_listed(found.answered)}")
         return Verdict(Outcome.PASSED if passed else Outcome.FAILED, expected, self._actual(found), evidence=evidence)

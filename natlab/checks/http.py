@@ -99,7 +99,12 @@ class HttpMeasure(Plain):
         silence = spec.expect is HttpExpect.NO_ANSWER
         connect = world.silence if silence else world.patience
         world.record.probed()
-        found = fetch(world.machine(spec.source), spec.url, connect=connect, total=connect + silence * world.patience)
+        total = connect + silence * world.patience
+        try:
+            found = fetch(world.machine(spec.source), spec.url, connect=connect, total=total)
+        except InfrastructureError as error:
+            world.record.broken = error
+            raise
         owner = page_owner(found.body, world) if found.met is Met.ANSWER else None
         world.record.probed(Probe(spec.source, spec.url, found.met, found.source_port, owner))
         actual = describe(found, owner, connect)

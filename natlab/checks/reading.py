@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 from natlab.checks.base import World
 from natlab.errors import InfrastructureError
 from natlab.machine import Machine
@@ -58,12 +60,18 @@ def read_entries(machine: Machine) -> tuple[conntrack.Entry, ...]:
 
 def decide(ruleset: Ruleset, hook: NatHook, spec: PacketSpec, world: World, machine: str) -> Decision:
     """Say what a machine's nat rules do with the packet of a check."""
-    return evaluate(ruleset, hook, packet_at(ruleset, hook, spec), world.address(machine))
+    local = world.address(machine)
+    return evaluate(ruleset, hook, packet_at(ruleset, hook, spec, local), local)
 
 
-def packet_at(ruleset: Ruleset, hook: NatHook | str, spec: PacketSpec) -> Packet:
-    """Return a check's packet as it looks at a hook, with the interfaces that the machine's routes give it."""
-    comes_in = hook in (NatHook.PREROUTING, NatHook.INPUT, "FORWARD")
+def packet_at(ruleset: Ruleset, hook: NatHook | str, spec: PacketSpec, local: IPv4Address) -> Packet:
+    """Return a check's packet as it looks at a hook, with the interfaces that the machine's routes give it.
+
+    `local` is the machine's own address: what it sends itself came in nowhere, what it forwards did, and nft tells so
+    in POSTROUTING too (Linux 5.7; iptables does not ask).
+    """
+    forwarded = hook == NatHook.POSTROUTING and spec.source != local
+    comes_in = forwarded or hook in (NatHook.PREROUTING, NatHook.INPUT, "FORWARD")
     goes_out = hook in (NatHook.OUTPUT, NatHook.POSTROUTING, "FORWARD")
     return Packet(
         spec.source,

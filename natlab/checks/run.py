@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from natlab.checks.base import Check, World
 from natlab.checks.registry import make_check
-from natlab.errors import InfrastructureError
-from natlab.model import CheckResult, CheckSpec, HttpCheck, Outcome, Step, Verdict
+from natlab.errors import InfrastructureError, MachineUnreachable
+from natlab.model import CheckResult, CheckSpec, Expectation, Outcome, Step, Verdict
 
-Explain = Callable[[HttpCheck, Verdict, World], tuple[str, tuple[str, ...]] | None]
-"""Says why an http check failed, and what was measured to know it; None if that can't be told."""
+Explain = Callable[[Expectation, Verdict, World], tuple[str, tuple[str, ...]] | None]
+"""Says why a check failed, and what was measured to know it; None if that can't be told."""
 
 
 def run_checks(
@@ -26,16 +26,17 @@ def run_checks(
     """Measure a step's checks in their order, telling of each as it starts and as it ends.
 
     An InfrastructureError makes the check that it happened to "cannot tell", and no other. `explain` is asked about
-    http checks that failed.
+    checks that failed; should it find a machine gone, then that is what happened, and the failure is nobody's.
     """
     runs = [_Run(spec, world) for spec in step.checks]
     try:
         for run in runs:
             run.prepare()
         results = []
+        told: set[str] = set()
         for run in runs:
             on_start(run.spec)
-            result = run.measure(explain)
+            result = run.measure(explain, told)
             results.append(result)
             on_end(result)
         return tuple(results)
@@ -61,11 +62,11 @@ class _Run:
         except InfrastructureError as error:
             self._broken = error
 
-    def measure(self, explain: Explain | None) -> CheckResult:
+    def measure(self, explain: Explain | None, told: set[str]) -> CheckResult:
         started = time.perf_counter()
         verdict = self._verdict()
         if verdict.outcome is Outcome.FAILED:
-            verdict = self._explained(verdict, explain)
+            verdict = self._explained(verdict, explain, told)
         return CheckResult(self.spec, verdict, time.perf_counter() - started)
 
     def cleanup(self) -> None:
@@ -82,15 +83,24 @@ class _Run:
         except InfrastructureError as error:
             return _cannot_tell(error)
 
-    def _explained(self, verdict: Verdict, explain: Explain | None) -> Verdict:
-        """Add why it failed: the measured explanation if there is one, else the author's own word."""
-        expects = self.spec.expects
-        if explain is not None and isinstance(expects, HttpCheck):
-            with suppress(InfrastructureError):  # what can't be measured now doesn't change what was measured before
-                if (found := explain(expects, verdict, self._world)) is not None:
-                    why, evidence = found
-                    return replace(verdict, why=why, evidence=(*verdict.evidence, *evidence))
-        return replace(verdict, why=verdict.why or self.spec.explain)
+    def _explained(self, verdict: Verdict, explain: Explain | None, told: set[str]) -> Verdict:
+        """Add why it failed: the measured explanation if there is one, else the author's own word.
+
+        One mistake fails several checks; what was `told` of it is not told again.
+        """
+        try:
+            found = explain(self.spec.expects, verdict, self._world) if explain is not None else None
+        except MachineUnreachable as error:
+            return replace(verdict, outcome=Outcome.CANNOT_TELL, why=error.message)
+        except InfrastructureError:
+            found = None  # what can't be measured now doesn't change what was measured before
+        if found is None:
+            return replace(verdict, why=verdict.why or self.spec.explain)
+        why, evidence = found
+        if why in told:
+            return verdict
+        told.add(why)
+        return replace(verdict, why=why, evidence=(*verdict.evidence, *evidence))
 
 
 def _cannot_tell(error: InfrastructureError) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from natlab.checks.base import World
+from natlab.checks.base import Met, World
 from natlab.checks.reading import succeeded
 from natlab.machine import ACCESS_LOG
 from natlab.model import Outcome, SeenByCheck, Verdict
@@ -30,6 +30,7 @@ class SeenByMeasure:
         expected = f"{spec.server}'s server saw {spec.client}"
         requests = self._new_requests(world)
         if not requests:
+            world.record.require_probes()
             return Verdict(Outcome.FAILED, expected, f"{spec.server}'s server saw no request")
         last = requests[-1]
         outcome = Outcome.PASSED if last.client == spec.client else Outcome.FAILED
@@ -40,7 +41,7 @@ class SeenByMeasure:
 
     def _new_requests(self, world: World) -> tuple[Request, ...]:
         machine = world.machine(self._spec.server)
-        for pause in (*PAUSES, None):
+        for pause in (*self._pauses(world), None):
             # tail's +N counts from 1; a log that was cut meanwhile gives nothing.
             text = succeeded(machine, machine.run(("tail", "-c", f"+{self._size + 1}", ACCESS_LOG))).stdout
             requests = parse_requests(text)
@@ -48,6 +49,11 @@ class SeenByMeasure:
                 return requests
             world.pause(pause)
         raise AssertionError("unreachable")
+
+    def _pauses(self, world: World) -> tuple[float, ...]:
+        """Return how long to wait for the log: not at all if every probe failed to connect, for no server saw it."""
+        met = {probe.met for probe in world.record.probes}
+        return () if met and met <= {Met.SILENCE, Met.REFUSAL, Met.UNREACHABLE} else PAUSES
 
     def cleanup(self, world: World) -> None:
         """Do nothing."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import natlab
-from natlab.cli.context import Context, command
+from natlab.cli.context import DEBUG, Context, command
 
 app = typer.Typer(
     name="natlab",
@@ -69,7 +69,7 @@ def global_options(
 ) -> None:
     """Learn how Linux rewrites packets: DNAT and SNAT on real machines, one verified step at a time."""
     if debug:
-        os.environ["NATLAB_DEBUG"] = "1"
+        os.environ[DEBUG] = "1"
 
 
 @app.command("run")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+DEBUG = "NATLAB_DEBUG"
+"""Environment variable that `--debug` sets: programs are printed as they run, and a bug shows its traceback."""
+
 
 def exit_code_of(outcome: Outcome) -> ExitCode:
     """Return the exit code of a run that came to `outcome`."""
@@ -107,6 +110,8 @@ def command(body: Callable[P, int]) -> Callable[P, NoReturn]:
     @functools.wraps(body)
     def bounded(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Some callers leave it ignored, and then the kernel tells nobody how a program on a machine has ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in _TERMINATING:
             signal.signal(number, _terminate)
         raise typer.Exit(_exit_code(functools.partial(body, *args, **kwargs)))
@@ -130,4 +135,9 @@ def _exit_code(body: Callable[[], int]) -> int:
         with contextlib.suppress(OSError):  # there may be no terminal any more
             context.complain("interrupted")
         return ExitCode.INTERRUPTED
+    except Exception as error:  # a bug of natlab's own: a traceback helps no learner
+        if os.environ.get(DEBUG):
+            raise
+        context.complain(f"this is a bug in natlab: {error!r}", "`natlab --debug ...` shows where; please report it")
+        return ExitCode.CANNOT_TELL
     return code

@@ -144,12 +144,13 @@ def _run_lesson(context: Context, options: RunOptions) -> int:
         except Terminated:
             return ExitCode.INTERRUPTED
     if not finished:
-        context.say(f"The machines stay up. `natlab run {options.lab}` goes on here, `natlab down` ends them.")
+        way = f"The machines stay up. `natlab run {options.lab}` goes on here, `natlab down` ends them."
+        context.console.print(way)
     elif options.keep:
-        context.say(f"{lab.name} is done. The machines stay up; `natlab down` ends them.")
+        context.console.print(f"{lab.name} is done. The machines stay up; `natlab down` ends them.")
     else:
         session.down(instance)
-        context.say(f"{lab.name} is done, and its machines are gone.")
+        context.console.print(f"{lab.name} is done, and its machines are gone.")
     return ExitCode.PASSED
 
 
@@ -161,7 +162,7 @@ def _fresh_or_resumed(
     if journal is None or journal.record is None:
         return session.fresh(instance, lab, source, provider, keep=True)
     if not session.alive(journal):
-        context.say(f"The machines of instance {instance.name} have ended since; starting afresh.")
+        context.console.print(f"The machines of instance {instance.name} have ended since; starting afresh.")
         return session.fresh(instance, lab, source, provider, keep=True)
     if Path(journal.lab) != source:
         hint = f"`natlab down {instance.name}` ends it; `--instance NAME` makes another"

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from natlab.checks.base import World
-    from natlab.model import HttpCheck, Verdict
+    from natlab.model import Expectation, Verdict
 
 
-def explain(check: HttpCheck, verdict: Verdict, world: World) -> tuple[str, tuple[str, ...]] | None:
+def explain(check: Expectation, verdict: Verdict, world: World) -> tuple[str, tuple[str, ...]] | None:
     """Measure the machines, and say why `check` failed with what shows it; None if that can't be told.
 
-    Only a page that did not come is explained; `verdict` must be of this world's last probe. Raise
-    InfrastructureError if a machine can't be asked.
+    Explained are requests that did not meet what they should (`verdict` must be of this world's last probe), SYNs that
+    did not reach a server, and rules that leave a packet as it is. Raise InfrastructureError if a machine can't be
+    asked.
     """
     # Loaded here, since a run in which nothing fails should not wait for it.
     from natlab.diagnose.goal import explain_check

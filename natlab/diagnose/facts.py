@@ -43,13 +43,18 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The flow that was wanted: a request from `source` to `address` and `port`, served by `server` on `serves`."""
+    """A request from `source` to `address` and `port`, and the machine that should get it and answer on port `serves`.
+
+    Without a `server` nobody's page was wanted: what is to be explained is what the request met instead.
+    """
 
     source: str
     address: IPv4Address
     port: int
-    server: str
-    serves: int
+    server: str | None = None
+    serves: int = 0
+    one_way: bool = False
+    """It is enough that the server gets it; the way back is no part of the goal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ import re
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from natlab.model import PacketSpec
+
 COMMAND = ("conntrack", "-L", "-f", "ipv4", "-o", "extended")
 
 _PAIR = re.compile(r"(\w+)=(\S+)")
@@ -45,6 +47,16 @@ class Entry(NamedTuple):
     reply: Tuple
     unreplied: bool
     assured: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells this flow from all others that are remembered at the same time."""
+        return self.protocol, str(self.original)
+
+    def begins_as(self, packet: PacketSpec) -> bool:
+        """Say whether the flow's first packet looked like this."""
+        original = (self.original.source, self.original.destination, self.original.port)
+        return (self.protocol, *original) == (str(packet.protocol), packet.source, packet.destination, packet.port)
 
     def __str__(self) -> str:
         flags = " [UNREPLIED]" * self.unreplied + " [ASSURED]" * self.assured

@@ -47,6 +47,9 @@ _SECTION = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
+_SHELLS_OWN = re.compile(r"^natlab-rules: (?:line )?\d+: ")
+"""What a shell puts before its own complaints: of no use to a reader."""
+
 
 def command(*, everything: bool = False) -> tuple[str, ...]:
     """Return the command that reads a machine's rules: those of the nat table, or with `everything` all tables."""
@@ -62,7 +65,8 @@ def parse(answer: str) -> Ruleset:
             raise InfrastructureError(f"reading the rules stopped before the section {name!r}")
     for name, section in sections.items():
         if section.status != 0:
-            raise InfrastructureError(f"reading the rules failed at {name}: {section.problem or section.status}")
+            problem = _SHELLS_OWN.sub("", section.problem.strip()) or str(section.status)
+            raise InfrastructureError(f"reading the rules failed at {name}: {problem}")
     try:
         saved = parse_save(sections["iptables"].text)
         listed = parse_listing(sections["nft"].text)

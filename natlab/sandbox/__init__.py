@@ -1,6 +1,7 @@
 """The lab's private world: user, mount, network, PID, IPC and UTS namespaces, with inits that reap.
 
     world.py       the natlab side: start a world, find it again, end it
+    ids.py          who its root and its users are on the computer
     plan.py        what natlab asks the builder for, as plain data
     builder.py     the program that becomes the world (python -m natlab.sandbox.builder)
     filesystem.py  what a machine sees as its files

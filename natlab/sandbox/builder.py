@@ -1,12 +1,14 @@
 """The program that becomes the world: `python -m natlab.sandbox.builder CONTROL_FD`, its plan on standard input.
 
     builder ── unshare user; natlab maps the ids; unshare the rest; fork
-      └─ world's init (PID 1): bridge, cables ── waits for natlab's word ── sleep infinity
+      └─ world's init (PID 1): bridge, cables ── waits for natlab's word ── leaves the real files ── sleep infinity
            └─ one init a machine (PID 1 of its own namespace): files, address, daemons ── sleep infinity
 
 It talks with natlab over a SOCK_SEQPACKET socket, one JSON object a message; the kernel stamps each message with its
 sender's PID as natlab sees it, which is how natlab learns the PIDs of the inits. Nothing outlives natlab before natlab
 says so: the world's init only goes on when "go" arrives, and ends at an end-of-file, taking everything in it along.
+
+Everything is imported before the user changes: whom root becomes can't read Python's modules in root's home.
 """
 
 from __future__ import annotations
@@ -18,15 +20,20 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from natlab.sandbox import filesystem, syscalls, wiring
 from natlab.sandbox.plan import DaemonPlan, MachinePlan, WorldPlan
 
 UNSHARED, MAPPED, GO = b"unshared", b"mapped", b"go"
 INIT = ("sleep", "infinity")
+_LONGEST_ERROR = 2000
+"""Characters of an error: a message must arrive whole, and whoever reads it wants its end."""
 OWNER = "NATLAB_INSTANCE"
 """Environment variable of every init: the instance that it belongs to."""
+FOLDER = "NATLAB_WORLD"
+"""Environment variable of a world's init, which no machine sees: the world's folder, of which there is only one."""
 MACHINE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,67 +52,98 @@ def doing(what: str) -> Iterator[None]:
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)  # the last way out of the world that a daemon or an init could have been left
     plan = WorldPlan.from_json(sys.stdin.read())
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+    _forget_the_caller()
     try:
+        with doing("enter the world's folder"):
+            os.chdir(plan.folder)
         with doing("make a user namespace"):
             syscalls.unshare(syscalls.CLONE_NEWUSER)
         control.send(UNSHARED)
         if control.recv(len(MAPPED)) != MAPPED:
             os._exit(1)
         with doing("make mount, network, PID, UTS and IPC namespaces"):
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
-            syscalls.unshare(
-                syscalls.CLONE_NEWNS
-                | syscalls.CLONE_NEWNET
-                | syscalls.CLONE_NEWPID
-                | syscalls.CLONE_NEWUTS
-                | syscalls.CLONE_NEWIPC
-            )
+            _unshare_the_rest(os.path.basename(plan.folder))
         if os.fork() == 0:
             _become_world(plan, control)
-    except BuildError as error:
+    except (BuildError, OSError) as error:
         _report(control, error)
     os._exit(0)
 
 
+def _forget_the_caller() -> None:
+    """Set what the caller may have changed and machines must not inherit: the umask, and what signals do."""
+    os.umask(0o022)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _unshare_the_rest(folder: str) -> None:
+    """Make the other namespaces, and a tmpfs over the working directory, which is called `folder`; be root in them.
+
+    The world's root may not be allowed to look at the way to that folder: natlab's root has it in /root. So the tmpfs
+    goes where this process is already, while it still is who natlab is.
+    """
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    options = "mode=755,uid=0,gid=0"
+    syscalls.mount("tmpfs", ".", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
+    os.chdir(f"../{folder}")  # "." is still the folder below the tmpfs
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    syscalls.allow_access()  # the inits must be able to open each other's namespaces, whichever is ready first
+    syscalls.unshare(
+        syscalls.CLONE_NEWNET | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC,
+    )
+
+
 def _report(control: socket.socket, error: Exception) -> None:
-    control.send(json.dumps({"error": str(error)}).encode())
+    with suppress(OSError):  # natlab may be gone, and then nobody wants to know
+        control.send(json.dumps({"error": str(error)[-_LONGEST_ERROR:]}).encode())
 
 
 def _become_world(plan: WorldPlan, control: socket.socket) -> None:
     """Run as PID 1 of the world's PID namespace; never return."""
+    signal.signal(signal.SIGALRM, lambda *_: _expire(plan.deadline))
     signal.alarm(plan.deadline)
     try:
         _build_world(plan, control)
         control.send(json.dumps({"world": True}).encode())
         if control.recv(len(GO)) != GO:
             os._exit(1)
-        _sleep_as_init(plan)
+        _sleep_as_init({OWNER: plan.instance, FOLDER: plan.folder})
     except (BuildError, OSError) as error:
         _report(control, error)
     os._exit(1)
 
 
+def _expire(deadline: int) -> NoReturn:
+    raise BuildError(f"that took more than {deadline} s")
+
+
 def _build_world(plan: WorldPlan, control: socket.socket) -> None:
-    with doing("mount the world's own /proc and a tmpfs for its files"):
-        syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    with doing("mount the world's own /proc"):
         syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
-        syscalls.mount("tmpfs", plan.folder, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
     with doing("copy what machines need of /etc"):
-        filesystem.seed_etc(f"{plan.folder}/etc")
+        filesystem.seed_etc("etc")
     with doing("set the network's settings in /proc/sys/net"):
         wiring.settle()
     machines = [_fork_machine(machine, plan, control) for machine in plan.machines]
-    pids = {machine.name: pid for machine, (pid, _) in zip(plan.machines, machines, strict=True)}
-    run_tool(["ip", "-batch", "-"], wiring.host_batch(plan, pids))
+    inits = [pid for pid, _ in machines]
+    names = [machine.name for machine in plan.machines]
+    run_tool(["ip", "-batch", "-"], wiring.host_batch(plan, dict(zip(names, inits, strict=True))))
     for _, ready in machines:
         ready.send(GO)
     for _, ready in machines:
         if ready.recv(len(GO)) != GO:
             os._exit(1)  # the machine has told natlab why
         ready.close()
+    if inits:
+        # Root on a machine is root over all namespaces of the world: none of them may go on showing the real files.
+        with doing("leave the real file system"):
+            syscalls.enter_mounts(inits[0])
 
 
 def _fork_machine(machine: MachinePlan, plan: WorldPlan, control: socket.socket) -> tuple[int, socket.socket]:
@@ -151,7 +189,7 @@ def _become_machine(machine: MachinePlan, plan: WorldPlan, control: socket.socke
             _start_daemon(daemon, machine.name, plan.deadline)
         control.send(json.dumps({"machine": machine.name}).encode())
         ready.send(GO)
-        _sleep_as_init(plan)
+        _sleep_as_init({OWNER: plan.instance})
     except (BuildError, OSError) as error:
         _report(control, error)
     os._exit(1)
@@ -162,11 +200,13 @@ def _build_machine(machine: MachinePlan, plan: WorldPlan) -> None:
         f"{other.address.partition('/')[0]} {other.name}\n" for other in plan.machines
     )
     with doing(f"lay out {machine.name}'s files"):
-        root = filesystem.build_root(f"{plan.folder}/{machine.name}", machine.name, hosts)
-    with doing(f"mount {machine.name}'s /proc, /sys and /dev"):
-        filesystem.mount_kernel_views(root)
+        filesystem.build_root(machine.name, hosts)
+    with doing(f"mount {machine.name}'s /proc and /sys"):
+        filesystem.mount_kernel_views()
+    with doing(f"mount {machine.name}'s devices"):
+        filesystem.mount_devices()
     with doing(f"enter {machine.name}'s files"):
-        syscalls.pivot_root(root)
+        syscalls.pivot_root(filesystem.ROOT)
         socket.sethostname(machine.name)
     if machine.mac:
         with doing(f"set {machine.name}'s network settings in /proc/sys/net"):
@@ -193,7 +233,7 @@ def _wait_until_listening(daemon: DaemonPlan, pid: int, machine: str, until: flo
     """Wait for a listening socket in /proc/net/tcp: the kernel tells nobody when one appears, so this polls."""
     listening = f":{daemon.port:04X} 00000000:0000 0A "
     while time.monotonic() < until:
-        with open("/proc/net/tcp", encoding="ascii") as sockets:
+        with open("/proc/net/tcp", encoding="utf-8") as sockets:
             if listening in sockets.read():
                 return
         if os.waitpid(pid, os.WNOHANG)[0]:
@@ -224,16 +264,18 @@ def _environment() -> dict[str, str]:
     return {"PATH": MACHINE_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 
 
-def _sleep_as_init(plan: WorldPlan) -> None:
-    """Become the init that stays. SIGCHLD ignored survives the exec: the kernel then reaps whatever init adopts."""
+def _sleep_as_init(tags: dict[str, str]) -> None:
+    """Become the init that stays. SIGCHLD ignored survives the exec: the kernel then reaps whatever init adopts.
+
+    No descriptor survives it but these three: Python opens them all close-on-exec (PEP 446).
+    """
     signal.alarm(0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    os.closerange(3, 256)
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     os.chdir("/")
-    os.execvpe(INIT[0], INIT, {**_environment(), OWNER: plan.instance})  # noqa: S606
+    os.execvpe(INIT[0], INIT, {**_environment(), **tags})  # noqa: S606
 
 
 if __name__ == "__main__":

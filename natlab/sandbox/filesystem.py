@@ -1,18 +1,22 @@
 """What a machine sees as its files: the running system's programs, copy-on-write, and nothing of anybody's home.
 
-`/usr` is an overlay over the real one. `/etc` is a copy of the few files that programs want, since the real one holds
+`/usr` is an overlay over the real one; that needs no copying, and where it can't be (see `_overlay_or_show`) the real
+one is there to be read. `/etc` is a copy of the few files that programs want, since the real one holds
 the learner's secrets, and since containers mount over some of it, which an overlay in a user namespace can't pass.
-`/var /run /tmp /home /root /srv` start empty. All of it lives on a tmpfs that ends with the world.
+`/var /run /tmp /home /root /srv` start empty. All of it lives on a tmpfs that ends with the world, and that is the
+working directory here: paths are relative to it, since the way to it may be closed to the world's root, and may hold
+the commas and colons that overlay options split at.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 
 from natlab.sandbox import syscalls
-from natlab.sandbox.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC
+from natlab.sandbox.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT
 
 PROGRAM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Top-level folders that are links into /usr on a merged-usr system, and folders of their own elsewhere."""
@@ -26,11 +30,15 @@ EMPTY_FOLDERS = (
     "dev", "etc", "home", "media", "mnt", "opt", "proc", "root", "run", "run/lock", "srv", "sys", "usr",
     "var", "var/cache", "var/lib", "var/local", "var/log", "var/spool",
 )  # fmt: skip
+ROOT = "root"
+"""What will be a machine's root, in the machine's own folder."""
 WORLD_WRITABLE = 0o1777
+FIRST_PERSON = 1000
+"""The first user ID that belongs to a person (login.defs(5), UID_MIN)."""
 DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 
 _PROMPT = r"PS1='\u@\h:\w\$ '" + "\n"
-_SUDO = r"""#!/bin/sh
+SUDO = r"""#!/bin/sh
 # natlab's stand-in for sudo: on this machine you are root already, so it runs the command as it is.
 user=root
 while [ $# -gt 0 ]; do
@@ -85,84 +93,100 @@ def seed_etc(folder: str) -> None:
     for entry in ETC_SEED:
         copy(f"/etc/{entry}", f"{folder}/{entry}")
     for accounts in ("passwd", "group"):
-        write_file(f"{folder}/{accounts}", _system_accounts(f"/etc/{accounts}"))
+        write_file(f"{folder}/{accounts}", system_accounts(f"/etc/{accounts}"))
     write_file(
         f"{folder}/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\n"
     )
     write_file(f"{folder}/resolv.conf", "# This network has no name server.\n")
 
 
-def _system_accounts(path: str) -> str:
+def system_accounts(path: str) -> str:
     """Return the lines of a passwd or group file that belong to the system, not to a person."""
     with open(path, encoding="utf-8", errors="replace") as file:
         fields = [line.split(":") for line in file.read().splitlines()]
-    return "".join(":".join(field) + "\n" for field in fields if len(field) > 3 and int(field[2] or 1000) < 1000)
+    system = [field for field in fields if len(field) > 3 and field[2].isdigit() and int(field[2]) < FIRST_PERSON]
+    return "".join(":".join(field) + "\n" for field in system)
 
 
-def build_root(folder: str, name: str, hosts: str) -> str:
-    """Lay out a machine's files in `folder`, beside the seeded `etc`.
+def build_root(name: str, hosts: str) -> None:
+    """Make the machine's folder, beside the seeded `etc`, go there, and lay out the machine's files in ROOT.
 
-    Return the new root, a mount as pivot_root wants it.
+    That is a mount then, as pivot_root wants it.
     """
-    root = f"{folder}/root"
-    os.makedirs(root)
-    os.chdir(folder)  # overlay options are relative to here: a path may hold the commas and colons that they split at
-    syscalls.mount(root, root, flags=MS_BIND | MS_REC)
+    os.makedirs(f"{name}/{ROOT}")
+    os.chdir(name)
+    syscalls.mount(ROOT, ROOT, flags=MS_BIND | MS_REC)
     for entry in EMPTY_FOLDERS:
-        os.mkdir(f"{root}/{entry}")
+        os.mkdir(f"{ROOT}/{entry}")
     for entry in ("tmp", "var/tmp"):
-        os.mkdir(f"{root}/{entry}")
-        os.chmod(f"{root}/{entry}", WORLD_WRITABLE)
-    os.symlink("/run", f"{root}/var/run")
-    os.symlink("/run/lock", f"{root}/var/lock")
-    write_file(f"{folder}/usr.upper/bin/sudo", _SUDO, 0o755)
-    _overlay("/usr", "usr", root)
-    _overlay("../etc", "etc", root)
-    _program_folders(root)
-    write_file(f"{root}/etc/hostname", f"{name}\n")
-    write_file(f"{root}/etc/hosts", hosts)
-    write_file(f"{root}/root/.bashrc", _PROMPT)
-    write_file(f"{root}/root/.profile", ". ~/.bashrc\n")
-    return root
+        os.mkdir(f"{ROOT}/{entry}")
+        os.chmod(f"{ROOT}/{entry}", WORLD_WRITABLE)
+    os.symlink("/run", f"{ROOT}/var/run")
+    os.symlink("/run/lock", f"{ROOT}/var/lock")
+    _program_folders()
+    _overlay("../etc", "etc")
+    write_file(f"{ROOT}/etc/hostname", f"{name}\n")
+    write_file(f"{ROOT}/etc/hosts", hosts)
+    write_file(f"{ROOT}/root/.bashrc", _PROMPT)
+    write_file(f"{ROOT}/root/.profile", ". ~/.bashrc\n")
 
 
-def _overlay(lower: str, name: str, root: str) -> None:
-    os.makedirs(f"{name}.upper", exist_ok=True)
-    os.makedirs(f"{name}.work")
-    options = f"lowerdir={lower},upperdir={name}.upper,workdir={name}.work,userxattr"
-    syscalls.mount("overlay", f"{root}/{name}", "overlay", options=options)
-
-
-def _program_folders(root: str) -> None:
+def _program_folders() -> None:
+    for folder in ("bin", "local/bin"):  # the second for when the first can't be overlaid; it comes first in PATH
+        write_file(f"upper/usr/{folder}/sudo", SUDO, 0o755)
+    _overlay_or_show("/usr", "usr")
     for entry in PROGRAM_FOLDERS:
         if os.path.islink(f"/{entry}"):
-            os.symlink(os.readlink(f"/{entry}"), f"{root}/{entry}")
+            os.symlink(os.readlink(f"/{entry}"), f"{ROOT}/{entry}")
         elif os.path.isdir(f"/{entry}"):
-            os.mkdir(f"{root}/{entry}")
-            _overlay(f"/{entry}", entry, root)
+            os.mkdir(f"{ROOT}/{entry}")
+            _overlay_or_show(f"/{entry}", entry)
 
 
-def mount_kernel_views(root: str) -> None:
-    """Mount the machine's own /proc, /sys and /dev. Must run inside its PID and network namespaces.
+def _overlay_or_show(real: str, path: str) -> None:
+    """Overlay a folder of programs; if other file systems are mounted below it, then what can be of what is in it.
 
-    Only the network's part of /proc/sys may be written: to a lab that runs as the real root the rest is the whole
-    computer's, since the kernel checks those files by user and not by capability.
+    The kernel lets nobody look below a mount that was there before their user namespace (mount_namespaces(7)), so it
+    refuses such an overlay: with a /usr/local of its own, say, or with the /usr/lib/wsl of WSL. What can't be overlaid
+    is shown as it is, read-only.
     """
-    syscalls.mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    syscalls.bind(f"{root}/proc/sys/net", f"{root}/mnt")
-    syscalls.bind(f"{root}/proc/sys", f"{root}/proc/sys", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    syscalls.bind(f"{root}/mnt", f"{root}/proc/sys/net")
-    syscalls.detach(f"{root}/mnt")
-    _devices(f"{root}/dev")
-    if os.path.exists(f"{root}/proc/sysrq-trigger"):
-        syscalls.bind(f"{root}/dev/null", f"{root}/proc/sysrq-trigger")
+    try:
+        _overlay(real, path)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        syscalls.mount(real, f"{ROOT}/{path}", flags=MS_BIND | MS_REC)
+        syscalls.mount("none", f"{ROOT}/{path}", flags=MS_BIND | MS_REMOUNT | MS_RDONLY)
+        for entry in os.listdir(real):
+            if os.path.isdir(f"{real}/{entry}") and not os.path.islink(f"{real}/{entry}"):
+                with contextlib.suppress(OSError):
+                    _overlay(f"{real}/{entry}", f"{path}/{entry}")
+
+
+def _overlay(lower: str, path: str) -> None:
+    upper, work = f"upper/{path}", f"work/{path.replace('/', '-')}"
+    os.makedirs(upper, exist_ok=True)
+    os.makedirs(work)
+    options = f"lowerdir={lower},upperdir={upper},workdir={work},userxattr"
+    syscalls.mount("overlay", f"{ROOT}/{path}", "overlay", options=options)
+
+
+def mount_kernel_views() -> None:
+    """Mount the machine's own /proc and /sys. Must run inside its PID and network namespaces.
+
+    Of /proc/sys a machine can write what is its own namespaces', and nothing of the computer's: the kernel asks who is
+    the computer's root, and nobody on a machine is (see ids.py).
+    """
+    syscalls.mount("proc", f"{ROOT}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     # Some containers hide parts of /sys, and the kernel then gives no new view of it; no lab needs one.
     with contextlib.suppress(PermissionError):
-        syscalls.mount("sysfs", f"{root}/sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        syscalls.mount("sysfs", f"{ROOT}/sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
-def _devices(dev: str) -> None:
-    for device in DEVICES:
+def mount_devices() -> None:
+    """Show the devices that every program may use, as far as this computer has them, and make a new /dev/pts."""
+    dev = f"{ROOT}/dev"
+    for device in filter(lambda name: os.path.exists(f"/dev/{name}"), DEVICES):
         write_file(f"{dev}/{device}", "")
         syscalls.bind(f"/dev/{device}", f"{dev}/{device}")
     os.mkdir(f"{dev}/pts")

@@ -60,12 +60,16 @@ class WorldPlan(NamedTuple):
 
 
 def _machine(
-    name: str, address: str, mac: str | None, files: list[list[str]], daemons: list[list[object]]
+    name: str,
+    address: str,
+    mac: str | None,
+    files: list[tuple[str, str]],
+    daemons: list[tuple[list[str], str, int]],
 ) -> MachinePlan:
     return MachinePlan(
         name,
         address,
         mac,
         tuple((path, text) for path, text in files),
-        tuple(DaemonPlan(*fields) for fields in daemons),  # type: ignore[arg-type]
+        tuple(DaemonPlan(tuple(argv), log, port) for argv, log, port in daemons),
     )

@@ -6,6 +6,7 @@ The constants are those of <sched.h>, <sys/mount.h> and <linux/prctl.h>.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 CLONE_NEWNS = 0x00020000
@@ -25,6 +26,9 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 
 MNT_DETACH = 2
+PR_SET_DUMPABLE = 4
+
+NO_MORE_NAMESPACES = "no more namespaces for this user (sysctl user.max_*_namespaces)"
 
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217, "armv7l": 218}
 
@@ -39,25 +43,43 @@ def _checked(result: int, what: str) -> None:
 
 def unshare(flags: int) -> None:
     """Give the calling process namespaces of its own (unshare(2))."""
-    _checked(_libc.unshare(flags), "unshare")
+    try:
+        _checked(_libc.unshare(flags), "unshare")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EUSERS):  # "No space left on device" would send people to their disk
+            raise OSError(error.errno, NO_MORE_NAMESPACES) from error
+        raise
+
+
+def allow_access() -> None:
+    """Let processes of the same user look into this one again, which a change of user ends (PR_SET_DUMPABLE)."""
+    one, none = ctypes.c_ulong(1), ctypes.c_ulong(0)
+    _checked(_libc.prctl(PR_SET_DUMPABLE, one, none, none, none), "prctl")
+
+
+def enter_mounts(pid: int) -> None:
+    """Move the calling process into the mount namespace of the process `pid` (setns(2)), at its root."""
+    descriptor = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.setns(descriptor, CLONE_NEWNS), "setns")
+    finally:
+        os.close(descriptor)
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """Mount a file system, or change a mount (mount(2))."""
-    encoded = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode())
-    _checked(_libc.mount(*encoded), f"mount {kind or 'bind'} on {target}")
+    paths = (os.fsencode(source), os.fsencode(target))
+    _checked(_libc.mount(*paths, kind.encode(), ctypes.c_ulong(flags), options.encode()), f"mount on {target}")
 
 
-def bind(source: str, target: str, flags: int = 0) -> None:
-    """Show `source` at `target`; `flags` such as MS_RDONLY hold for the new mount alone."""
+def bind(source: str, target: str) -> None:
+    """Show `source` at `target` too."""
     mount(source, target, flags=MS_BIND)
-    if flags:
-        mount("none", target, flags=MS_BIND | MS_REMOUNT | flags)
 
 
 def detach(target: str) -> None:
     """Unmount `target` now, and finish when its last user is gone (umount2(2), MNT_DETACH)."""
-    _checked(_libc.umount2(target.encode(), MNT_DETACH), f"umount {target}")
+    _checked(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
 
 
 def pivot_root(new_root: str) -> None:

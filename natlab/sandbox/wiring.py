@@ -39,7 +39,7 @@ def settle(proc: str = "/proc") -> None:
 
 
 def _set(path: str, value: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(value)
 
 

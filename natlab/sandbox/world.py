@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pwd
 import select
 import signal
 import socket
@@ -16,14 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from natlab.errors import InfrastructureError, MachineUnreachable
+from natlab.sandbox import ids
 from natlab.sandbox.builder import GO, MAPPED, UNSHARED
 from natlab.sandbox.plan import WorldPlan
 from natlab.transport import local
 
-_MESSAGE = 4096
+_MESSAGE = 65536
 _CREDENTIALS = struct.Struct("3i")
 _END_PATIENCE = 10.0
 """Seconds that the kernel gets to end every process of a world."""
+_GRACE = 1.0
+"""Seconds after its deadline that the world gets to say itself that it was too slow, and at what."""
 
 
 class BuilderEndedError(InfrastructureError):
@@ -76,15 +77,16 @@ class World:
     def from_record(record: Mapping[str, object]) -> World:
         """Rebuild a world from its record; raise InfrastructureError if that is not one."""
         match record:
-            case {"init": [int(pid), int(started)], "machines": dict(machines)}:
-                inits = {str(name): Init(*fields) for name, fields in machines.items()}
-                return World(Init(pid, started), inits)
-        raise InfrastructureError(
-            "the instance's journal does not say where its machines are", "`natlab down` clears up"
-        )
+            case {"init": fields, "machines": dict(machines)}:
+                inits = {str(name): _init_of_record(each) for name, each in machines.items()}
+                return World(_init_of_record(fields), inits)
+        raise _unknown_place()
 
     def machine(self, name: str) -> local.LocalMachine:
         """Return the machine of that name."""
+        if name not in self.machines:
+            message = f"the instance has no machine `{name}`: its lab has changed since it was started"
+            raise MachineUnreachable(message, "`natlab down` ends it; then start again")
         init = self.machines[name]
         return local.LocalMachine(
             name=name,
@@ -116,10 +118,25 @@ class World:
             os.close(handle)
 
 
+def _init_of_record(fields: object) -> Init:
+    match fields:
+        case [int(pid), int(started)] if pid > 1:
+            return Init(pid, started)
+    raise _unknown_place()
+
+
+def _unknown_place() -> InfrastructureError:
+    hint = "end what has NATLAB_INSTANCE in its environment, and remove the instance's folder in the state folder"
+    return InfrastructureError("the instance's journal does not say where its machines are", hint)
+
+
 def enter(pid: int) -> tuple[str, ...]:
-    """Return the argv prefix that runs a program in all the namespaces of the process `pid`."""
+    """Return the argv prefix that runs a program, as root, in all the namespaces of the process `pid`."""
     nsenter = local.find_program("nsenter") or "nsenter"
-    return (nsenter, f"--target={pid}", "--user", "--mount", "--uts", "--ipc", "--net", "--pid", "--")
+    namespaces = ("--user", "--mount", "--uts", "--ipc", "--net", "--pid")
+    # Where groups can't be changed nsenter would fail at it; only one ID is mapped there, and that is root already.
+    keep = () if ids.may_set_groups(pid) else ("--preserve-credentials",)
+    return (nsenter, f"--target={pid}", *namespaces, *keep, "--")
 
 
 def start(plan: WorldPlan, journal: Callable[[World], None]) -> World:
@@ -127,13 +144,12 @@ def start(plan: WorldPlan, journal: Callable[[World], None]) -> World:
 
     Raise InfrastructureError with what the kernel refused; nothing is left then.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    ours.settimeout(plan.deadline)
+    ours, theirs = _control()
     with ours:
         with theirs:
             argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(theirs.fileno())]
             builder = local.spawn(argv, stdin=plan.to_json(), pass_fds=[theirs.fileno()])
+        ours.settimeout(plan.deadline + _GRACE)
         try:
             _let_unshare(ours, builder.pid)
             world = _collect(ours)
@@ -142,14 +158,24 @@ def start(plan: WorldPlan, journal: Callable[[World], None]) -> World:
         except TimeoutError as error:
             local.end(builder)
             raise InfrastructureError(f"making the machines took more than {plan.deadline} s") from error
-        except BuilderEndedError as error:
-            said = local.end(builder).strip().splitlines()
-            raise InfrastructureError(f"{error.message}: {said[-1]}" if said else error.message) from error
+        except (BuilderEndedError, ConnectionError) as error:
+            said = local.end(builder).strip().splitlines() or ["without a word"]
+            raise InfrastructureError(f"the program that makes the machines ended: {said[-1]}") from error
         except BaseException:
             local.end(builder)
             raise
-        builder.wait()
+        local.finish(builder)
     return world
+
+
+def _control() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of the socket that natlab and the builder talk over."""
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise InfrastructureError(f"a socket for the making of the machines: {error.strerror}") from error
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return ours, theirs
 
 
 _BOOTSTRAP = (
@@ -163,7 +189,7 @@ def _receive(control: socket.socket) -> tuple[bytes, int]:
     """Return the next message and its sender's PID; InfrastructureError if the builder is gone or reports an error."""
     message, ancillary, _, _ = control.recvmsg(_MESSAGE, socket.CMSG_SPACE(_CREDENTIALS.size))
     if not message:
-        raise BuilderEndedError("the program that makes the machines ended without a word")
+        raise BuilderEndedError("the program that makes the machines ended")
     pid = next((_CREDENTIALS.unpack(data)[0] for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS), 0)
     if message.startswith(b'{"error"'):
         raise InfrastructureError(f"the machines could not be made: {json.loads(message)['error']}")
@@ -175,7 +201,7 @@ def _let_unshare(control: socket.socket, builder: int) -> None:
     message, _ = _receive(control)
     if message != UNSHARED:
         raise InfrastructureError(f"the program that makes the machines said {message!r} out of turn")
-    map_ids(builder)
+    ids.map_ids(builder)
     control.send(MAPPED)
 
 
@@ -188,60 +214,3 @@ def _collect(control: socket.socket) -> World:
         if "world" in told:
             return World(Init.of(pid), machines)
         machines[told["machine"]] = Init.of(pid)
-
-
-# --- who is who in the world ----------------------------------------------------------------------------------------
-
-
-def map_ids(pid: int) -> None:
-    """Map user and group IDs into the user namespace of the process `pid`.
-
-    As root, every ID to itself. As an ordinary user, root to oneself, and the rest to one's range in /etc/subuid and
-    /etc/subgid if there is one and newuidmap(1) can use it; programs that change user (tcpdump) need that, and nothing
-    else does, so without it root alone has to do.
-    """
-    if os.geteuid() == 0:
-        for kind in ("uid", "gid"):
-            _write_map(pid, kind, _whole_map(kind))
-    elif not _map_range(pid):
-        Path(f"/proc/{pid}/setgroups").write_text("deny", encoding="ascii")
-        _write_map(pid, "uid", f"0 {os.geteuid()} 1\n")
-        _write_map(pid, "gid", f"0 {os.getegid()} 1\n")
-
-
-def _whole_map(kind: str) -> str:
-    """Return the map that gives a child namespace every ID that this one has."""
-    ranges = [line.split() for line in Path(f"/proc/self/{kind}_map").read_text(encoding="ascii").splitlines()]
-    return "".join(f"{inside} {inside} {count}\n" for inside, _, count in ranges)
-
-
-def _write_map(pid: int, kind: str, text: str) -> None:
-    try:
-        Path(f"/proc/{pid}/{kind}_map").write_text(text, encoding="ascii")
-    except OSError as error:
-        raise InfrastructureError(f"the {kind} map of a user namespace can't be written: {error.strerror}") from error
-
-
-def _map_range(pid: int) -> bool:
-    """Map one's subordinate IDs with newuidmap and newgidmap; say whether that worked."""
-    user = pwd.getpwuid(os.geteuid()).pw_name
-    for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
-        program = local.find_program(f"new{kind}map")
-        first, count = subordinate_range(Path(f"/etc/sub{kind}"), user, os.geteuid())
-        if program is None or count == 0:
-            return False
-        numbers = [0, own, 1, 1, first, count]
-        if not local.run([program, str(pid), *map(str, numbers)]).ok:
-            return False
-    return True
-
-
-def subordinate_range(file: Path, user: str, uid: int) -> tuple[int, int]:
-    """Return first ID and length of a user's first range in a subuid(5) file; (0, 0) if there is none."""
-    with contextlib.suppress(OSError):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            name, _, numbers = line.partition(":")
-            first, _, count = numbers.partition(":")
-            if name in (user, str(uid)) and first.isdigit() and count.isdigit():
-                return int(first), int(count)
-    return 0, 0

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachable, ProgramMissing
 from natlab.machine import COMMAND_TIMEOUT
@@ -33,7 +34,13 @@ MACHINE_ENVIRONMENT = {
 DEBUG = "NATLAB_DEBUG"
 """Environment variable: when set, every argv is printed to standard error, ready to paste."""
 
+_END_PATIENCE = 1.0
+"""Seconds that nsenter gets to notice that its program has ended."""
+
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+
+_UMASK = 0o022
+"""The machine's own, whatever the caller's is: files that a lab makes are there for its other users too."""
 
 
 def find_program(name: str) -> str | None:
@@ -58,13 +65,20 @@ def spawn(argv: Sequence[str], *, stdin: str, pass_fds: Sequence[int] = ()) -> s
             pass_fds=pass_fds,
             start_new_session=True,
         )
-    except FileNotFoundError as error:
-        raise ProgramMissing(f"{argv[0]}: no such program on this computer") from error
+    except OSError as error:
+        raise _not_started(argv[0], error) from error
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
         pipe.write(stdin)
     process.stdin = None  # communicate() must not close it again
     return process
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    """Wait for a spawned program that ends by itself, and whose standard error nobody needs any more."""
+    process.wait()
+    assert process.stderr is not None
+    process.stderr.close()
 
 
 def end(process: subprocess.Popen[str]) -> str:
@@ -92,21 +106,40 @@ def run(
             stderr=subprocess.PIPE,
             env=environment if environment is not None else {**os.environ, "PATH": SYSTEM_PATH},
             start_new_session=True,
+            umask=_UMASK,
         )
-    except FileNotFoundError as error:
-        raise ProgramMissing(f"{argv[0]}: no such program on this computer") from error
     except OSError as error:
-        raise InfrastructureError(f"{argv[0]} could not be started: {error.strerror}") from error
+        raise _not_started(argv[0], error) from error
     try:
         stdout, stderr = process.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired as error:
-        raise CommandTimeout(f"`{shlex.join(argv)}` did not end within {timeout:g} s") from error
+        if process.poll() is None:
+            raise CommandTimeout(f"`{shlex.join(argv)}` did not end within {timeout:g} s") from error
+        # It has ended, and something that it left running in the background holds its output: all that it said is here.
+        stdout, stderr = error.stdout or b"", error.stderr or b""
     finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        _clear_away(process)
     status = process.returncode if process.returncode >= 0 else 128 - process.returncode
     return CommandResult(tuple(argv), status, _text(stdout), _text(stderr), time.monotonic() - started)
+
+
+def _not_started(program: str, error: OSError) -> InfrastructureError:
+    """Say why a program did not start: it is missing, or it was natlab that had no room for it."""
+    if isinstance(error, FileNotFoundError):
+        return ProgramMissing(f"{program}: no such program on this computer")
+    return InfrastructureError(f"{program} could not be started: {error.strerror}")
+
+
+def _clear_away(process: subprocess.Popen[bytes]) -> None:
+    """End a program that still runs, with its process group, and close the pipes to it, whoever else holds them."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    process.wait()
 
 
 def _text(output: bytes) -> str:
@@ -184,10 +217,28 @@ def _running(argv: Sequence[str], tty: int | None) -> Iterator[subprocess.Popen[
     """Run a program on the terminal `tty`, or on natlab's own streams, until the block ends: then it does, too."""
     _debug(argv)
     environment = {**MACHINE_ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
-    process = subprocess.Popen(argv, stdin=tty, stdout=tty, stderr=tty, env=environment)
+    try:
+        process = subprocess.Popen(argv, stdin=tty, stdout=tty, stderr=tty, env=environment, umask=_UMASK)
+    except OSError as error:
+        raise _not_started(argv[0], error) from error
     try:
         yield process
     finally:
         if process.poll() is None:
-            process.kill()
-            process.wait()
+            _end_inside_out(process)
+
+
+def _end_inside_out(process: subprocess.Popen[bytes]) -> None:
+    """End the program in the machine, and with it the nsenter that waits for it.
+
+    The other way round nobody but this computer's init could reap the program; in a container that is often a program
+    that does not, and a PID namespace can't end while it has a zombie.
+    """
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split():
+            os.kill(int(child), signal.SIGKILL)
+    try:
+        process.wait(_END_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

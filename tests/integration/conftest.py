@@ -13,11 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from natlab.sandbox.builder import FOLDER
+
 ROOT = Path(__file__).parents[2]
 USER = "natlab-learner"
 USER_PYTHON = "/usr/bin/python3"
 """The ordinary user's Python: root's own may lie in root's home."""
-AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "env", f"HOME=/home/{USER}", f"USER={USER}")
+AS_USER = (
+    "setpriv",
+    f"--reuid={USER}",
+    f"--regid={USER}",
+    "--init-groups",
+    "env",
+    f"HOME=/home/{USER}",
+    f"USER={USER}",
+)
 """Unlike su and runuser, these exec: a signal to the process is a signal to natlab."""
 
 
@@ -88,30 +98,27 @@ def user_natlab(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(venv / "bin/natlab")
 
 
-def processes_of_natlab() -> set[int]:
-    """Return every process that bears natlab's ownership tag; zombies have no environment any more."""
+def worlds_of(learner: Learner) -> set[int]:
+    """Return the worlds' inits whose folders lie in this learner's state folder; zombies have none any more.
+
+    While it is made an init has its folder mounted; after that it bears the folder's name. With a world's init ends
+    everything in it, so that there is nothing else to look for.
+    """
     found = set()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                tagged = b"NATLAB_INSTANCE=" in (folder / "environ").read_bytes()
+                making = os.fsencode(f" {learner.state}/") in (folder / "mountinfo").read_bytes()
+                made = os.fsencode(f"{FOLDER}={learner.state}/") in (folder / "environ").read_bytes()
+                if making or made:
+                    found.add(int(folder.name))
             except OSError:
                 continue
-            if tagged:
-                found.add(int(folder.name))
     return found
 
 
-@pytest.fixture
-def nothing_left() -> Iterator[None]:
-    """Fail a test that leaves an init of natlab's behind."""
-    before = processes_of_natlab()
-    yield
-    assert processes_of_natlab() - before == set()
-
-
 @pytest.fixture(params=["root", "user"])
-def learner(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Iterator[Learner]:
+def learner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Learner]:
     """Be root, then an ordinary user."""
     must_be_root()
     if request.param == "root":
@@ -124,12 +131,14 @@ def learner(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) 
 
 
 def _at_work(learner: Learner) -> Iterator[Learner]:
+    """Lend a learner to a test, and fail it if something is left when they have gone."""
     yield learner
     learner.run("down", "--all")
+    assert worlds_of(learner) == set()
 
 
 @pytest.fixture
-def root_learner(tmp_path: Path, nothing_left: None) -> Iterator[Learner]:
+def root_learner(tmp_path: Path) -> Iterator[Learner]:
     """Be root, where who one is makes no difference."""
     must_be_root()
     yield from _at_work(Learner("root", str(Path(sys.executable).with_name("natlab")), tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from dataclasses import replace
@@ -63,6 +64,53 @@ def test_no_user_namespaces(root_learner: Learner) -> None:
     script = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
     learner = replace(root_learner, prefix=(*wrapper, script, "sh"))
     one_clear_line(learner.run("run", LAB, "--auto"), 3, "user namespace", "sysctl -w user.max_user_namespaces")
+
+
+def test_a_busybox_without_a_web_server(root_learner: Learner) -> None:
+    broken = root_learner.state / "busybox"
+    broken.write_text('#!/bin/sh\necho "$1: applet not found" >&2; exit 127\n', encoding="utf-8")
+    broken.chmod(0o755)
+    hide = f"mount --bind {broken} $(readlink -f $(command -v busybox))"
+    done = inside(root_learner, hide).run("run", LAB, "--auto")
+    one_clear_line(done, 3, "httpd: applet not found", "apt-get install busybox")
+
+
+@pytest.mark.parametrize("kind", ["net", "mnt", "pid", "uts", "ipc"])
+def test_too_few_namespaces(root_learner: Learner, kind: str) -> None:
+    """The kernel says that there is no space left on the device, which would send people to their disk."""
+    script = f'echo 1 >/proc/sys/user/max_{kind}_namespaces && exec "$@"'
+    learner = replace(root_learner, prefix=("unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"))
+    one_clear_line(learner.run("run", LAB, "--auto"), 3, "no more namespaces", "sysctl")
+
+
+def test_no_descriptors_left(root_learner: Learner) -> None:
+    few = replace(root_learner, prefix=("sh", "-c", 'ulimit -n 12; exec "$@"', "sh"))
+    one_clear_line(few.run("run", LAB, "--auto"), 3, "Too many open files")
+
+
+def test_a_user_without_a_name(root_learner: Learner, user_natlab: str) -> None:
+    state = root_learner.state / "state"
+    state.mkdir()
+    nameless = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups")
+    os.chown(state, 54321, 54321)
+    open_way = 'mount --bind "$STATE" /mnt; exec "$@"'
+    way = ("env", f"STATE={state}", "unshare", "--mount", "sh", "-c", open_way, "sh")
+    learner = Learner("54321", user_natlab, Path("/mnt"), prefix=(*way, *nameless))
+    done = learner.run("run", LAB, "--auto")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", [b"a b", b"a,b:c\\d", b"\xc3\xa9", b"\xff\xfe", b"new\nline", b"x" * 200], ids=repr)
+def test_any_path_will_do(root_learner: Learner, name: bytes) -> None:
+    state = root_learner.state / os.fsdecode(name)
+    done = replace(root_learner, state=state).run("run", LAB, "--auto")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_working_directory_that_is_gone(root_learner: Learner) -> None:
+    gone = 'folder=$(mktemp -d); cd "$folder"; rmdir "$folder"; exec "$@"'
+    done = replace(root_learner, prefix=("sh", "-c", gone, "sh")).run("run", LAB, "--auto")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_proc_not_writable(root_learner: Learner) -> None:

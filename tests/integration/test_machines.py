@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,10 +93,100 @@ def test_settings_start_afresh_whatever_the_computer_has(up: Learner) -> None:
     assert up.on("vm-1", line).stdout.split() == ["0"] * 6
 
 
-def test_only_the_networks_settings_can_be_written(up: Learner) -> None:
-    done = up.on("vm-1", "echo x >/proc/sys/kernel/domainname; ls -l /dev/vda /dev/kvm")
-    assert "Read-only file system" in done.stderr
-    assert done.stderr.count("No such file") == 2
+def test_root_on_a_machine_is_not_the_computers_root(up: Learner) -> None:
+    """Whoever started natlab, and whatever is mounted: to the kernel's doors that ask for root it is nobody."""
+    owners = up.on("host", "cat /proc/self/uid_map").stdout.splitlines()
+    assert [line for line in owners if int(line.split()[1]) == 0] == []
+    for proc in ("/proc", "/tmp"):
+        key = f"{proc}/sys/vm/swappiness"
+        line = f"mount -t proc proc {proc} && value=$(cat {key}) && echo $value >{key}"
+        assert "Permission denied" in up.on("vm-1", line).stderr
+    assert up.on("vm-1", "mount -o remount,rw /sys").returncode != 0
+    assert up.on("vm-1", "mknod /tmp/disk b 254 0").returncode != 0
+    assert up.on("vm-1", "ls /dev/vda /dev/kvm").stderr.count("No such file") == 2
+
+
+def test_no_process_of_a_world_goes_on_seeing_the_computers_files(up: Learner) -> None:
+    """Root on a machine is root over every namespace of its world, so none may lead out (nsenter, NS_MNT_GET_NEXT)."""
+    pids = inits(up)
+    assert len(pids) == 4  # the world's and three machines'
+    for pid in pids:
+        assert list(Path(f"/proc/{pid}/root/home").iterdir()) == []
+    assert len({Path(f"/proc/{pid}/ns/mnt").readlink() for pid in pids}) == 3
+
+
+def inits(learner: Learner) -> list[int]:
+    """Return the PIDs of an instance's inits, the world's first."""
+    journal = json.loads((learner.state / f"natlab/instances/{LAB}/journal.json").read_text(encoding="utf-8"))
+    record = journal["record"]
+    return [record["init"][0], *(pid for pid, _ in record["machines"].values())]
+
+
+def test_nothing_of_the_caller_is_inherited(learner: Learner) -> None:
+    script = """import os, signal, sys
+os.umask(0o077)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGUSR1])
+os.dup2(1, 300)
+os.execvp(sys.argv[1], sys.argv[1:])"""
+    caller = ("env", "http_proxy=http://192.0.2.1", "/usr/bin/python3", "-c", script)
+    strange = replace(learner, prefix=(*learner.prefix, *caller))
+    assert strange.run("up", LAB).returncode == 0
+    for pid in inits(learner):
+        assert {entry.name for entry in Path(f"/proc/{pid}/fd").iterdir()} == {"0", "1", "2"}
+        assert signals(pid) == {"SigBlk": set(), "SigIgn": {signal.SIGCHLD}}
+        assert b"proxy" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert learner.on("vm-1", "cd /; stat -c %a / /etc /home /var/log; umask").stdout.split() == ["755"] * 4 + ["0022"]
+
+
+def signals(pid: int) -> dict[str, set[int]]:
+    """Return which signals a process blocks and ignores."""
+    lines = (line.split(":") for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines())
+    masks = {key: int(value, 16) for key, value in lines if key in ("SigBlk", "SigIgn")}
+    return {key: {bit + 1 for bit in range(64) if mask >> bit & 1} for key, mask in masks.items()}
+
+
+def test_users_of_the_machine_can_use_it(up: Learner) -> None:
+    done = up.on("vm-1", "sudo -u daemon sh -c 'id -un && cat /etc/hostname && touch /tmp/mine'")
+    assert done.stdout.split() == ["daemon", "vm-1"], done.stderr
+
+
+def on_a_changed_computer(learner: Learner, script: str) -> Learner:
+    """Return the same learner, on a computer that root has changed for them alone."""
+    changed = ("unshare", "--mount", "sh", "-c", f'set -e; {script}; exec "$@"', "sh")
+    return replace(learner, prefix=(*changed, *learner.prefix))
+
+
+@pytest.mark.parametrize("hidden", ["/usr/bin/newuidmap", "/usr/bin/newgidmap", "/etc/subuid"])
+def test_the_lab_works_without_subordinate_ids(learner: Learner, hidden: str) -> None:
+    done = on_a_changed_computer(learner, f"mount --bind /dev/null {hidden}").run("run", LAB, "--auto")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_lab_works_for_root_of_a_container_that_has_one_id(root_learner: Learner) -> None:
+    container = replace(root_learner, prefix=("unshare", "--user", "--map-root-user"))
+    done = container.run("run", LAB, "--auto")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("below", ["/usr/lib/ssl", "/usr/local", "/usr/bin/id"])
+def test_file_systems_that_are_mounted_below_usr(learner: Learner, below: str) -> None:
+    """A /usr/local of its own, the drivers that WSL and GPU containers mount: an overlay can't pass them."""
+    target = Path(below).resolve()
+    mount = f"mount -t tmpfs tmpfs {target}" if target.is_dir() else f"mount --bind {target} {target}"
+    changed = on_a_changed_computer(learner, mount)
+    done = changed.run("run", LAB, "--auto", "--keep", "--instance", "below")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert changed.on("vm-1", "rm /usr/sbin/sysctl && sudo id").returncode == 0
+    assert changed.on("vm-2", "test -e /usr/sbin/sysctl").returncode == 0
+
+
+def test_devices_that_this_computer_lacks(root_learner: Learner) -> None:
+    kept = "for name in null random urandom zero; do touch /mnt/$name; mount --bind /dev/$name /mnt/$name; done"
+    changed = on_a_changed_computer(root_learner, f"mount -t tmpfs tmpfs /mnt; {kept}; mount --rbind /mnt /dev")
+    done = changed.run("run", LAB, "--auto")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_init_reaps_what_it_adopts(up: Learner) -> None:

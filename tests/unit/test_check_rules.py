@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from check_world import ARRIVING, DNAT, LEAVING, RULES, SNAT, URL, VM1, VM2, make_world, measure, rules, served
+from check_world import (
+    ARRIVING,
+    CONNTRACK,
+    DNAT,
+    LEAVING,
+    NO_NFT,
+    RULES,
+    SNAT,
+    URL,
+    VM1,
+    VM2,
+    make_world,
+    measure,
+    rules,
+    served,
+)
 
 from natlab.model import CounterCheck, Endpoint, HttpCheck, HttpExpect, NatCheck, NatHook, Outcome
 from natlab.testing import ScriptedMachine, answer
@@ -95,3 +110,35 @@ def test_rules_that_cannot_be_read_are_no_empty_table() -> None:
     for broken in (answer(status=1, stderr="sh: out of memory"), rules(DNAT)[:200]):
         found = measure(make_world(ScriptedMachine("vm-1", {RULES: broken})), TO_VM2, COUNTED)
         assert [verdict.outcome for verdict in found] == [Outcome.CANNOT_TELL] * 2
+
+
+NFT_RULE = """{"nftables": [
+{"chain": {"family": "ip", "table": "t", "name": "c", "type": "nat", "hook": "prerouting", "prio": -100,
+ "policy": "accept"}},
+{"rule": {"family": "ip", "table": "t", "chain": "c", "expr": [{"dnat": {"addr": "192.168.122.179"}}]}}]}"""
+REWRITTEN = (
+    "ipv4 2 tcp 6 100 SYN_SENT src=192.168.122.1 dst=192.168.122.34 sport={port} dport=80 [UNREPLIED] "
+    "src={to} dst=192.168.122.1 sport=80 dport={port} mark=0 use=1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        ("", REWRITTEN.format(port=7, to=VM2), Outcome.PASSED),
+        (REWRITTEN.format(port=7, to=VM2), REWRITTEN.format(port=7, to=VM2), Outcome.CANNOT_TELL),
+        ("", REWRITTEN.format(port=7, to=VM1), Outcome.CANNOT_TELL),
+        ("", "", Outcome.CANNOT_TELL),
+    ],
+    ids=["a new flow", "an old flow", "another's work", "no flow"],
+)
+def test_a_rule_without_a_counter_is_known_by_its_work(before: str, after: str, outcome: Outcome) -> None:
+    vm1 = ScriptedMachine("vm-1", {RULES: rules().replace(NO_NFT, NFT_RULE), CONNTRACK: [before, after]})
+    (found,) = measure(make_world(vm1), COUNTED)
+    assert found.outcome is outcome
+
+
+def test_a_rule_that_did_not_count_is_nobodys_failure_without_the_request() -> None:
+    host = ScriptedMachine("host", {("curl",): answer(status=127, stderr="sh: curl: not found")})
+    world = make_world(ScriptedMachine("vm-1", {RULES: rules(DNAT)}), host)
+    assert [found.outcome for found in measure(world, FETCH, COUNTED)] == [Outcome.CANNOT_TELL, Outcome.CANNOT_TELL]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 from check_world import (
+    ARRIVING,
     CONNTRACK,
     DNAT,
     FORWARDING,
+    LEAVING,
     RULES,
     SNAT,
     URL,
+    VM1,
+    VM2,
     make_world,
     measure,
     refused,
@@ -20,7 +24,8 @@ from check_world import (
 
 from natlab.diagnose import explain
 from natlab.diagnose.facts import Listener, parse_listeners
-from natlab.model import CommandResult, HttpCheck, HttpExpect, Outcome, Verdict
+from natlab.errors import MachineUnreachable
+from natlab.model import CommandResult, Endpoint, HttpCheck, HttpExpect, NatCheck, NatHook, Outcome, Verdict
 from natlab.testing import ScriptedMachine, answer
 
 PAGE = HttpCheck("host", URL, HttpExpect.PAGE, "vm-2")
@@ -188,6 +193,63 @@ def test_a_flow_from_before_the_rules_were_right() -> None:
     found = why(silent(), machine("vm-1", rules(DNAT, SNAT), flows=FLOW.format(to="192.168.122.1")))
     assert found is not None
     assert "conntrack remembers this flow from before" in found
+
+
+def test_an_old_flow_is_not_blamed_if_this_one_is_remembered_as_it_should_be() -> None:
+    flows = FLOW.format(to="192.168.122.1") + FLOW.format(to="192.168.122.34")
+    assert why(silent(), machine("vm-1", rules(DNAT, SNAT), flows=flows)) is None
+
+
+def test_a_machine_without_a_route() -> None:
+    cut_off = rules(DNAT, SNAT).replace("eth0 007AA8C0", "eth9 00000A0A")
+    found = why(silent(), machine("vm-1", cut_off))
+    assert found == "vm-1 has no route to 192.168.122.1: its interface is down, or has lost its address"
+
+
+def test_the_answer_is_dropped_where_it_starts_and_where_it_ends() -> None:
+    vm1 = machine("vm-1", rules(DNAT, SNAT))
+    vm2 = machine("vm-2", rules(filters=("OUTPUT -p tcp -j DROP",)), sockets=LISTENS)
+    assert why(silent(), vm1, vm2) == "the SYN reached vm-2, and its answer never left it: OUTPUT drops it"
+    host = rules(filters=("INPUT -s 192.168.122.34/32 -j DROP",))
+    found = why(silent(), vm1, host=host)
+    assert found == "the SYN reached vm-2, and its answer came back to host, where INPUT drops it"
+
+
+def test_a_machine_that_is_gone_is_nobodys_failure() -> None:
+    vm2 = ScriptedMachine("vm-2", {SOCKETS: MachineUnreachable("vm-2 no longer runs")})
+    source = machine("host")
+    source.on(("curl",), silent())
+    world = make_world(source, machine("vm-1", rules(DNAT, SNAT)), vm2)
+    (verdict,) = measure(world, PAGE, explain=explain)
+    assert (verdict.outcome, verdict.why) == (Outcome.CANNOT_TELL, "vm-2 no longer runs")
+
+
+NAT_RULES = {
+    "DNAT in OUTPUT": (NatHook.PREROUTING, DNAT.replace("PREROUTING", "OUTPUT"), "is in OUTPUT"),
+    "DNAT for udp": (NatHook.PREROUTING, DNAT.replace("tcp", "udp"), "is for protocol udp"),
+    "no SNAT": (NatHook.POSTROUTING, DNAT, "no rule in POSTROUTING of vm-1 rewrites the source"),
+    "SNAT too late": (NatHook.POSTROUTING, SNAT.replace("-d 192.168.122.179/32", "-d 192.168.122.34/32"), "is for"),
+}
+
+
+@pytest.mark.parametrize("mistake", NAT_RULES)
+def test_a_rule_that_leaves_the_packet_as_it_is(mistake: str) -> None:
+    hook, rule, told = NAT_RULES[mistake]
+    before = hook is NatHook.PREROUTING
+    packet, to = (ARRIVING, Endpoint(VM2, 80)) if before else (LEAVING, None)
+    check = NatCheck("vm-1", hook, packet, destination=to, source=None if before else Endpoint(VM1))
+    world = make_world(machine("host"), machine("vm-1", rules(rule)), machine("vm-2"))
+    (verdict,) = measure(world, check, explain=explain)
+    assert verdict.outcome is Outcome.FAILED
+    assert told in (verdict.why or "")
+
+
+def test_one_explanation_is_told_once() -> None:
+    source = machine("host")
+    source.on(("curl",), refused())
+    world = make_world(source, machine("vm-1"), machine("vm-2", sockets=LISTENS))
+    first, second = measure(world, PAGE, PAGE, explain=explain)
+    assert (first.why is None, second.why) == (False, None)
 
 
 # --- when nothing can be said ---------------------------------------------------------------------------------------

@@ -46,8 +46,8 @@ def lines(ruleset: Ruleset) -> Iterator[str]:
         yield f"warning: {warning}"
     for hook, spec in PACKETS:
         packet = f"{spec.protocol} {spec.source} -> {spec.destination}:{spec.port}"
-        yield f"{hook} {packet}: {told(evaluate(ruleset, hook, packet_at(ruleset, hook, spec), VM1))}"
-    forward = packet_at(ruleset, "FORWARD", PacketSpec(HOST, VM2, 80))
+        yield f"{hook} {packet}: {told(evaluate(ruleset, hook, packet_at(ruleset, hook, spec, VM1), VM1))}"
+    forward = packet_at(ruleset, "FORWARD", PacketSpec(HOST, VM2, 80), VM1)
     yield f"FORWARD tcp {HOST} -> {VM2}:80: {told(evaluate(ruleset, 'FORWARD', forward, VM1, kind=Kind.FILTER))}"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -101,6 +103,14 @@ def test_a_closed_stdin_means_leave() -> None:
     assert done.stdout.strip() == "[Action.LEAVE]"
 
 
+def until_asleep(pid: int) -> None:
+    """Wait until a process waits: Python's readline misses a signal that comes while it takes in a key."""
+    until = time.monotonic() + 20
+    while Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "S":
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_at_a_real_terminal(term: str) -> None:
     code = (
@@ -118,6 +128,8 @@ def test_at_a_real_terminal(term: str) -> None:
 
     expect("vm-1$ ")
     child.send("half a li")
+    expect("half a li")
+    until_asleep(child.pid)
     child.sendintr()
     expect("cleared")
     expect("vm-1$ ")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import pwd
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from natlab.errors import NatlabError
 from natlab.model import Outcome
 from natlab.providers.base import Finding
-from natlab.sandbox.plan import MachinePlan, WorldPlan
-from natlab.sandbox.world import World, start, subordinate_range
+from natlab.sandbox.ids import free_range, may_set_groups, subordinate_range, user_name
+from natlab.sandbox.plan import DaemonPlan, MachinePlan, WorldPlan
+from natlab.sandbox.syscalls import NO_MORE_NAMESPACES
+from natlab.sandbox.world import World, start
 from natlab.transport import local
 
 PROGRAMS = (
@@ -45,7 +47,7 @@ def find_all() -> list[Finding]:
     """Try everything that the provider needs, leaving no trace, and report all of it."""
     findings = find_programs()
     present = all(finding.outcome is Outcome.PASSED for finding in findings)
-    return [*findings, *_find_kernel(present), _find_subordinate_ids()]
+    return [*findings, *_find_kernel(present)]
 
 
 def find_programs() -> list[Finding]:
@@ -67,20 +69,24 @@ def _find_kernel(programs_present: bool) -> list[Finding]:
     machines_why = "host and every machine are namespaces of their own"
     rules_why = "the labs write NAT rules"
     untried = Finding("NAT rules", Outcome.CANNOT_TELL, "not tried: the above comes first", rules_why)
+    ids = _find_subordinate_ids()
     with tempfile.TemporaryDirectory(prefix="natlab-preflight-") as folder:
         try:
             world = start(_try_plan(folder), lambda _: None)
         except NatlabError as error:
-            return [Finding("namespaces", Outcome.FAILED, error.message, machines_why, _remedy(error.message)), untried]
-        made = Finding("namespaces", Outcome.PASSED, "a machine was made and taken away", machines_why)
+            refused = Finding("namespaces", Outcome.FAILED, error.message, machines_why, _remedy(error.message))
+            return [refused, untried, ids]
+        made = Finding("namespaces", Outcome.PASSED, "a machine was made, and its web server listened", machines_why)
         try:
-            return [made, _find_rules(world, rules_why) if programs_present else untried]
+            rules = _find_rules(world, rules_why) if programs_present else untried
+            return [made, rules, _as_mapped(ids, world)]
         finally:
             world.end()
 
 
 def _try_plan(folder: str) -> WorldPlan:
-    machine = MachinePlan("try", "192.0.2.1/24", "52:54:00:00:00:01", (), ())
+    server = DaemonPlan(("busybox", "httpd", "-f", "-p", "192.0.2.1:80", "-h", "/srv"), "/var/log/httpd.log", 80)
+    machine = MachinePlan("try", "192.0.2.1/24", "52:54:00:00:00:01", (), (server,))
     return WorldPlan(folder, "virbr0", "192.0.2.254/24", _TRY_DEADLINE, "preflight", (machine,))
 
 
@@ -100,19 +106,26 @@ def _find_rules(world: World, why: str) -> Finding:
 
 _SWITCHES = (
     ("user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=15000"),
+)  # fmt: skip
+"""File below /proc/sys, the value that forbids user namespaces, the command that allows them."""
+_SWITCHES_FOR_USERS = (
     ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
     ("kernel/apparmor_restrict_unprivileged_userns", "1",
      "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
 )  # fmt: skip
-"""File below /proc/sys, the value that forbids user namespaces, the command that allows them."""
+"""The same, where root may do it all the same."""
 
 
 def _remedy(refusal: str) -> str:
     """Say how to lift the refusal: by the switch that is set on this computer, or by what the refused thing needs."""
-    for path, forbidding, command in _SWITCHES:
+    for path, forbidding, command in _SWITCHES + (_SWITCHES_FOR_USERS if os.geteuid() else ()):
         file = Path("/proc/sys") / path
         if file.exists() and file.read_text(encoding="ascii").strip() == forbidding:
             return f"switch user namespaces on: `{command}`"
+    if NO_MORE_NAMESPACES in refusal:
+        return "end other labs and containers, or raise those limits: `sysctl user` shows them"
+    if "busybox" in refusal:
+        return "install a busybox that has httpd (Debian: `sudo apt-get install busybox`)"
     if "/proc" in refusal:
         return (
             "parts of /proc are read-only or hidden here, as in a container: start it with "
@@ -127,12 +140,21 @@ def _find_subordinate_ids() -> Finding:
     probe, why = "subordinate IDs", "lets programs change user on the machines (tcpdump does)"
     if os.geteuid() == 0:
         return Finding(probe, Outcome.PASSED, "not needed as root", why, required=False)
-    user = pwd.getpwuid(os.geteuid()).pw_name
+    user = user_name()
     if not (local.find_program("newuidmap") and local.find_program("newgidmap")):
         remedy = "install the package `uidmap` (Debian: `sudo apt-get install uidmap`)"
         return Finding(probe, Outcome.FAILED, "newuidmap is not installed", why, remedy, required=False)
     for file in (Path("/etc/subuid"), Path("/etc/subgid")):
         if not subordinate_range(file, user, os.geteuid())[1]:
-            remedy = f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
+            free = free_range(Path("/etc/subuid"), Path("/etc/subgid"))
+            remedy = f"`sudo usermod --add-subuids {free} --add-subgids {free} {user}`"
             return Finding(probe, Outcome.FAILED, f"{file} has no range for {user}", why, remedy, required=False)
     return Finding(probe, Outcome.PASSED, f"{user} has a range", why, required=False)
+
+
+def _as_mapped(finding: Finding, world: World) -> Finding:
+    """Return what was found about subordinate IDs, or that they were not mapped in a world after all."""
+    if finding.outcome is not Outcome.PASSED or may_set_groups(world.init.pid):
+        return finding
+    remedy = "`sudo apt-get install --reinstall uidmap`: newuidmap and newgidmap must be setuid root"
+    return replace(finding, outcome=Outcome.FAILED, actual="newuidmap could not map the range", remedy=remedy)

@@ -1,0 +1,144 @@
+"""A terminal with somebody at it: types, and waits, never for long, for what should show."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pexpect
+import pyte
+
+from tests.integration.conftest import USER, Learner
+
+PATIENCE = 20.0
+"""Seconds that anything may take before a test gives up."""
+
+_ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z~]|[()][0-9A-Za-z]|[=>78])")
+
+
+class _Display(pyte.Screen):
+    """pyte's screen, for vim too: pyte takes its question about the keyboard for a colour, and fails."""
+
+    def select_graphic_rendition(self, *attributes: int, private: bool = False) -> None:
+        if not private:
+            super().select_graphic_rendition(*attributes)
+
+
+class Terminal:
+    """natlab, started at a terminal. `seen` is what it showed between the last two waits, without escape sequences."""
+
+    def __init__(self, argv: list[str], columns: int, rows: int) -> None:
+        self._display = _Display(columns, rows)
+        self._stream = pyte.Stream(self._display)
+        self.raw = ""
+        self.seen = ""
+        self.child = pexpect.spawn(
+            argv[0], argv[1:], dimensions=(rows, columns), cwd="/", timeout=PATIENCE, encoding="utf-8"
+        )
+        self.child.delaybeforesend = None
+        self.child.logfile_read = self
+        self.settings = termios.tcgetattr(self.child.child_fd)
+
+    def write(self, text: str) -> None:
+        """Take what pexpect has read."""
+        self.raw += text
+        self._stream.feed(text)
+
+    def flush(self) -> None:
+        """Be a file, as pexpect wants it."""
+
+    def waits(self, words: str) -> str:
+        """Wait until natlab shows `words`, a prompt for instance; return what came before."""
+        self.child.expect_exact(words)
+        self.seen = plain(str(self.child.before))
+        return self.seen
+
+    def types(self, line: str, then: str) -> str:
+        """Type a line, Enter too, and wait."""
+        self.child.send(line + "\r")
+        return self.waits(then)
+
+    def interrupts(self) -> None:
+        """Type Ctrl-C, once natlab waits: Python's readline misses a signal that comes while it takes in a key."""
+        self.settles()
+        self.child.sendintr()
+
+    def settles(self) -> None:
+        """Wait until natlab waits."""
+        stat, until = Path(f"/proc/{self.child.pid}/stat"), time.monotonic() + PATIENCE
+        while stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < until, "natlab is busy"
+            time.sleep(0.001)
+
+    def pastes(self, text: str) -> None:
+        """Send much at once, for as long as somebody takes it."""
+        data, until = text.encode(), time.monotonic() + PATIENCE
+        os.set_blocking(self.child.child_fd, False)
+        while data:
+            _, writable, _ = select.select([], [self.child.child_fd], [], max(0, until - time.monotonic()))
+            assert writable, f"{len(data)} bytes were not taken"
+            data = data[os.write(self.child.child_fd, data) :]
+        os.set_blocking(self.child.child_fd, True)
+
+    def shows(self, words: str) -> None:
+        """Wait until `words` stand on the screen, wherever a full-screen program has put them."""
+        until = time.monotonic() + PATIENCE
+        while not any(words in row for row in self.rows):
+            self.child.expect(".+", timeout=max(0, until - time.monotonic()))
+
+    @property
+    def rows(self) -> list[str]:
+        """What stands on the screen, without the blanks at the ends of its lines."""
+        return [line.rstrip() for line in self._display.display]
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._display.resize(rows, columns)
+        self.child.setwinsize(rows, columns)
+
+    def ends(self) -> int:
+        """Wait for natlab's end; return its exit status."""
+        self.child.expect(pexpect.EOF)
+        self.seen = plain(str(self.child.before))
+        self.child.wait()
+        assert self.child.exitstatus is not None, f"natlab was ended by signal {self.child.signalstatus}"
+        return int(self.child.exitstatus)
+
+    def is_as_before(self) -> bool:
+        """Say whether the terminal's settings are those that it had before natlab."""
+        return termios.tcgetattr(self.child.child_fd) == self.settings
+
+    def hang_up(self) -> None:
+        """Close the window, and wait until natlab has noticed."""
+        self.child.close(force=False)
+
+
+def plain(text: str) -> str:
+    """Return text as it reads: without escape sequences, and with single blanks between words."""
+    return " ".join(_ESCAPE.sub("", text).split())
+
+
+def lines(text: str) -> list[str]:
+    """Return the lines of what a terminal got, without escape sequences, and without the blanks at their ends."""
+    return [line.rstrip() for line in re.split(r"[\r\n]+", _ESCAPE.sub("", text))]
+
+
+@contextmanager
+def at_terminal(
+    learner: Learner, *arguments: str, columns: int = 80, rows: int = 24, environment: Mapping[str, str] | None = None
+) -> Iterator[Terminal]:
+    """Start natlab at a terminal; if it still runs in the end, it is ended."""
+    # runuser stands between the terminal and natlab, and takes the signals; setpriv becomes natlab.
+    prefix = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--") if learner.prefix else ()
+    direct = replace(learner, prefix=prefix, environment={**learner.environment, **(environment or {})})
+    terminal = Terminal(["env", "-u", "COLUMNS", "-u", "LINES", *direct.argv(*arguments)], columns, rows)
+    try:
+        yield terminal
+    finally:
+        terminal.child.close(force=True)

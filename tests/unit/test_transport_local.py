@@ -1,0 +1,73 @@
+"""Programs run from here: how they end, and that none outlives its time."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from natlab.errors import CommandTimeout, InfrastructureError, ProgramMissing
+from natlab.transport import local
+
+
+def test_status_and_both_outputs_come_back() -> None:
+    result = local.run(["sh", "-c", "cat; printf 'b\\377d' >&2; exit 7"], stdin=b"in")
+    assert (result.status, result.stdout, result.stderr, result.ok) == (7, "in", "b\ufffdd", False)
+
+
+def test_a_signal_is_a_status_as_the_shell_has_it() -> None:
+    assert local.run(["sh", "-c", "kill -TERM $$"]).status == 128 + 15
+
+
+def test_a_program_that_is_not_there_or_cannot_start(tmp_path: Path) -> None:
+    with pytest.raises(ProgramMissing, match="/no/such: no such program"):
+        local.run(["/no/such"])
+    (tmp_path / "data").write_text("", encoding="utf-8")
+    with pytest.raises(InfrastructureError, match="could not be started: Permission denied"):
+        local.run([str(tmp_path / "data")])
+    with pytest.raises(InfrastructureError, match="could not be started: Permission denied"):
+        local.spawn([str(tmp_path / "data")], stdin="")
+
+
+def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
+    script = f"sleep 60 & echo $! >{tmp_path}/child; wait"
+    with pytest.raises(CommandTimeout, match=r"did not end within 0\.3 s"):
+        local.run(["sh", "-c", script], timeout=0.3)
+    child = int((tmp_path / "child").read_text(encoding="ascii"))
+    until = time.monotonic() + 5
+    while _runs(child) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not _runs(child)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_a_program_leaves_running_keeps_nobody_waiting() -> None:
+    """A server that a command starts in the background holds the command's output open for ever."""
+    started = time.monotonic()
+    result = local.run(["sh", "-c", "setsid sleep 5 & echo started; exit 3"], timeout=0.3)
+    assert time.monotonic() - started < 3
+    assert (result.status, result.stdout) == (3, "started\n")
+
+
+def test_the_callers_umask_does_not_reach_a_program() -> None:
+    before = os.umask(0o077)
+    try:
+        assert local.run(["sh", "-c", "umask"]).stdout.strip() == "0022"
+    finally:
+        os.umask(before)
+
+
+def test_debug_prints_what_is_run_ready_to_paste(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(local.DEBUG, "1")
+    local.run(["echo", "a b"])
+    assert capsys.readouterr().err == "+ echo 'a b'\n"
