@@ -84,7 +84,7 @@ class _Run:
             return _cannot_tell(error)
 
     def _explained(self, verdict: Verdict, explain: Explain | None, told: set[str]) -> Verdict:
-        """Add why it failed: the measured explanation if there is one, else the author's own word.
+        """Add why it failed, if that can be told; the author's own word stands in the check, for whoever shows both.
 
         One mistake fails several checks; what was `told` of it is not told again.
         """
@@ -94,11 +94,9 @@ class _Run:
             return replace(verdict, outcome=Outcome.CANNOT_TELL, why=error.message)
         except InfrastructureError:
             found = None  # what can't be measured now doesn't change what was measured before
-        if found is None:
-            return replace(verdict, why=verdict.why or self.spec.explain)
-        why, evidence = found
-        if why in told:
+        if found is None or found[0] in told:
             return verdict
+        why, evidence = found
         told.add(why)
         return replace(verdict, why=why, evidence=(*verdict.evidence, *evidence))
 

@@ -10,6 +10,9 @@ from types import TracebackType
 
 from natlab.events import Event, Listener
 
+_LAST_WORDS = 1.0
+"""Seconds that an interrupted run waits for its screen."""
+
 
 class Background:
     """Passes events on, in their order, to a listener that is opened and used in a thread.
@@ -44,6 +47,9 @@ class Background:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._events.put(None)
-        self._thread.join()
+        # An interrupt that struck the importing main thread may have left Python's import lock taken for good, and the
+        # thread waits for it: what is still to be drawn gets a moment then, and the way out is not barred.
+        interrupted = error is not None and not isinstance(error, Exception)
+        self._thread.join(_LAST_WORDS if interrupted else None)
         if self._error is not None and error is None:
             raise self._error

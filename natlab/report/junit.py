@@ -52,6 +52,8 @@ def _story(result: CheckResult) -> str:
     lines = [f"expected: {verdict.expected}", f"actual: {verdict.actual}"]
     if verdict.why:
         lines.append(f"why: {verdict.why}")
+    if result.check.explain:
+        lines.append(f"note: {result.check.explain}")
     lines += [f"evidence: {line}" for line in verdict.evidence]
     return "\n".join(lines)
 

@@ -27,7 +27,6 @@ SHORT_PATIENCE = 0.3
 """Seconds for an answer that will not come: TCP sends its one SYN in them, and the answer takes a thousandth."""
 
 _RESET = """
-nft flush ruleset
 if grep -qs . /proc/net/ip_tables_names; then iptables-legacy -t nat -F; fi
 conntrack -F
 sysctl -qw net.ipv4.ip_forward=0
@@ -53,9 +52,10 @@ class RunningLab:
             self.on("vm-1", line)
 
     def reset(self) -> None:
-        """Take away rules and flows, and stop forwarding, on every machine."""
+        """Take away every machine's rules; on vm-1 also its flows and legacy rules, and stop forwarding."""
         for machine in self.running.machines.values():
-            machine.run(["bash", "-c", _RESET])
+            machine.run(["nft", "flush", "ruleset"])
+        self.on("vm-1", _RESET)
 
     def verify(self, number: int) -> dict[str, Verdict]:
         """Have the runner measure a step (counted from 1), as a learner's would; return each check's verdict."""
