@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import signal
+import sys
+from typing import NoReturn
 
 
 def main() -> None:
@@ -12,7 +16,21 @@ def main() -> None:
     gc.set_threshold(100_000)  # loading makes no garbage, and looking for it takes a tenth of the start
     from natlab.cli.app import app
 
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            _leave(ended.code)
+        raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process here: all is put away by now, and Python would still take every module apart for 50 ms."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):  # whoever read it has gone, or it was closed
+                stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -133,17 +133,25 @@ class Instance:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the instance's lock; raise InstanceBusy with the holder's PID if somebody else does."""
+        """Hold the instance's lock; raise InstanceBusy with the holder's PID if somebody else does.
+
+        A folder that has no journal at the end, because nothing was made or an interrupt came first, goes.
+        """
         path = self.folder / "lock"
-        with _state_errors(path):
-            descriptor = self._open_lock(path)
+        try:
+            with _state_errors(path):
+                descriptor = self._open_lock(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # only goes if nobody has put anything there
+            raise
         try:
             with _state_errors(path):
                 os.truncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
-            os.close(descriptor)
+            self._leave(path, descriptor)
 
     def _open_lock(self, path: Path) -> int:
         for _ in range(_LOCK_ATTEMPTS):
@@ -154,18 +162,33 @@ class Instance:
             except FileNotFoundError:
                 continue  # whoever held it removed the folder just now
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(descriptor, 32).decode().strip() or "unknown"
-                os.close(descriptor)
-                hint = "wait for it or end it, or use another instance: `--instance NAME`"
-                raise InstanceBusy(f"instance {self.name} is in use by process {holder}", hint) from None
-            # Whoever held it may have removed the folder: then this is a lock on a file that has no name any more.
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                self._take(descriptor)
+                # Whoever held it may have removed the folder: then this is a lock on a file that has no name any more.
+                if _is_open_at(path, descriptor):
                     return descriptor
+            except BaseException:
+                self._leave(path, descriptor)
+                raise
             os.close(descriptor)
         raise InstanceBusy(f"instance {self.name} is being removed by somebody else again and again")
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode().strip() or "unknown"
+            hint = "wait for it or end it, or use another instance: `--instance NAME`"
+            raise InstanceBusy(f"instance {self.name} is in use by process {holder}", hint) from None
+
+    def _leave(self, path: Path, descriptor: int) -> None:
+        """Let go of the lock, and take the folder along if the lock is ours and nothing was made."""
+        try:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_open_at(path, descriptor) and not self._journal.exists():
+                    self.remove()
+        finally:
+            os.close(descriptor)
 
     def remove(self) -> None:
         """Remove the folder and all in it, the lock last: whoever locks the folder then finds nothing that will go."""
@@ -182,6 +205,14 @@ class Instance:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                     raise
+
+
+def _is_open_at(path: Path, descriptor: int) -> bool:
+    """Say whether the open file is the one that has the name `path` now."""
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _journal_of(raw: dict[str, Any]) -> Journal:

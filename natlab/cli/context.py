@@ -86,7 +86,33 @@ class Terminated(BaseException):
 _TERMINATING = (signal.SIGTERM, signal.SIGHUP)
 
 
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+_AGAIN = 0.01
+"""Seconds until a signal that struck at a bad moment strikes again."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if not _postponed(number, frame):
+        raise KeyboardInterrupt
+
+
+def _postponed(number: int, frame: FrameType | None) -> bool:
+    """Say whether a signal has struck while Python imports something; it will strike again then.
+
+    An exception raised in the midst of importlib is lost, or leaves the import lock taken for ever, for the threads
+    that load things while the machines are made.
+    """
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    if frame is None:
+        return False
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+    return True
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    if _postponed(number, frame):
+        return
     # A closed terminal is told twice, by the kernel and by the shell: the second must not cut the cleaning up short.
     for each in _TERMINATING:
         signal.signal(each, signal.SIG_IGN)
@@ -109,7 +135,7 @@ def command(body: Callable[P, int]) -> Callable[P, NoReturn]:
 
     @functools.wraps(body)
     def bounded(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _interrupt)
         # Some callers leave it ignored, and then the kernel tells nobody how a program on a machine has ended.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in _TERMINATING:

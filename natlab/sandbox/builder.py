@@ -17,6 +17,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -186,7 +187,7 @@ def _become_machine(machine: MachinePlan, plan: WorldPlan, control: socket.socke
         if machine.mac:
             run_tool(["ip", "-batch", "-"], wiring.machine_batch(machine, plan.gateway))
         for daemon in machine.daemons:
-            _start_daemon(daemon, machine.name, plan.deadline)
+            _start_daemon(daemon, machine, plan.deadline)
         control.send(json.dumps({"machine": machine.name}).encode())
         ready.send(GO)
         _sleep_as_init({OWNER: plan.instance})
@@ -216,8 +217,8 @@ def _build_machine(machine: MachinePlan, plan: WorldPlan) -> None:
             filesystem.write_file(path, text)
 
 
-def _start_daemon(daemon: DaemonPlan, machine: str, deadline: int) -> None:
-    with doing(f"start {daemon.argv[0]} on {machine}"):
+def _start_daemon(daemon: DaemonPlan, machine: MachinePlan, deadline: int) -> None:
+    with doing(f"start {daemon.argv[0]} on {machine.name}"):
         os.makedirs(os.path.dirname(daemon.log), exist_ok=True)
         log = os.open(daemon.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         null = os.open("/dev/null", os.O_RDONLY)
@@ -229,18 +230,24 @@ def _start_daemon(daemon: DaemonPlan, machine: str, deadline: int) -> None:
     _wait_until_listening(daemon, pid, machine, time.monotonic() + deadline)
 
 
-def _wait_until_listening(daemon: DaemonPlan, pid: int, machine: str, until: float) -> None:
-    """Wait for a listening socket in /proc/net/tcp: the kernel tells nobody when one appears, so this polls."""
-    listening = f":{daemon.port:04X} 00000000:0000 0A "
+def _wait_until_listening(daemon: DaemonPlan, pid: int, machine: MachinePlan, until: float) -> None:
+    """Wait until the daemon takes connections: the kernel tells nobody when one begins to, so this polls."""
+    address = (machine.address.partition("/")[0], daemon.port)
     while time.monotonic() < until:
-        with open("/proc/net/tcp", encoding="utf-8") as sockets:
-            if listening in sockets.read():
-                return
+        if _takes_connections(address):
+            return
         if os.waitpid(pid, os.WNOHANG)[0]:
             with open(daemon.log, encoding="utf-8", errors="replace") as log:
-                raise BuildError(f"{daemon.argv[0]} on {machine} ended at once: {log.read().strip()[-200:]}")
+                raise BuildError(f"{daemon.argv[0]} on {machine.name} ended at once: {log.read().strip()[-200:]}")
         time.sleep(0.001)
-    raise BuildError(f"{daemon.argv[0]} on {machine} does not listen on port {daemon.port}")
+    raise BuildError(f"{daemon.argv[0]} on {machine.name} does not listen on port {daemon.port}")
+
+
+def _takes_connections(address: tuple[str, int]) -> bool:
+    """Connect and go, with a RST (SO_LINGER of 0 s): no connection is left in TIME_WAIT for a learner to find."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return probe.connect_ex(address) == 0
 
 
 def run_tool(argv: list[str], script: str) -> None:

@@ -87,6 +87,12 @@ def test_a_lock_names_its_holder(instance: Instance) -> None:
         pass
 
 
+def test_a_folder_in_which_nothing_was_made_goes(instance: Instance) -> None:
+    with pytest.raises(KeyboardInterrupt), instance.locked():
+        raise KeyboardInterrupt
+    assert not instance.exists()
+
+
 def test_removing_takes_all_and_can_be_followed_by_another_start(instance: Instance) -> None:
     with instance.locked():
         instance.write(JOURNAL)
@@ -96,6 +102,8 @@ def test_removing_takes_all_and_can_be_followed_by_another_start(instance: Insta
     assert not instance.exists()
     with instance.locked():
         assert instance.read() is None
+        instance.write(JOURNAL)
+    assert instance.read() == JOURNAL
 
 
 def test_removing_leaves_the_folder_to_whoever_has_locked_it_meanwhile(
