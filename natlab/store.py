@@ -138,31 +138,21 @@ class Instance:
         A folder that has no journal at the end, because nothing was made or an interrupt came first, goes.
         """
         path = self.folder / "lock"
+        descriptor = self._open_lock(path)
         try:
-            with _state_errors(path):
-                descriptor = self._open_lock(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()  # only goes if nobody has put anything there
-            raise
-        try:
-            with _state_errors(path):
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             self._leave(path, descriptor)
 
     def _open_lock(self, path: Path) -> int:
+        """Return the lock's descriptor, taken. The caller's `try` follows at once: nothing else could clear up then."""
         for _ in range(_LOCK_ATTEMPTS):
-            with contextlib.suppress(FileExistsError):  # Path's own exist_ok fails if the folder goes meanwhile
-                self.folder.mkdir()
+            descriptor = self._create_lock(path)
+            if descriptor is None:
+                continue
             try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except FileNotFoundError:
-                continue  # whoever held it removed the folder just now
-            try:
-                self._take(descriptor)
+                with _state_errors(path):
+                    self._take(descriptor)
                 # Whoever held it may have removed the folder: then this is a lock on a file that has no name any more.
                 if _is_open_at(path, descriptor):
                     return descriptor
@@ -172,6 +162,20 @@ class Instance:
             os.close(descriptor)
         raise InstanceBusy(f"instance {self.name} is being removed by somebody else again and again")
 
+    def _create_lock(self, path: Path) -> int | None:
+        """Open the lock, making it and the folder; None if the folder goes at that very moment."""
+        with _state_errors(path):
+            try:
+                with contextlib.suppress(FileExistsError):  # Path's own exist_ok fails if the folder goes meanwhile
+                    self.folder.mkdir(parents=True)
+                return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                return None
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.folder.rmdir()  # goes only if nobody has put anything there
+                raise
+
     def _take(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,6 +183,8 @@ class Instance:
             holder = os.read(descriptor, 32).decode().strip() or "unknown"
             hint = "wait for it or end it, or use another instance: `--instance NAME`"
             raise InstanceBusy(f"instance {self.name} is in use by process {holder}", hint) from None
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def _leave(self, path: Path, descriptor: int) -> None:
         """Let go of the lock, and take the folder along if the lock is ours and nothing was made."""

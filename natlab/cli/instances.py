@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from natlab import labfile, session
 from natlab.cli.context import Context, exit_code_of
-from natlab.errors import ExitCode, NatlabError, UsageError
+from natlab.errors import ExitCode, NatlabError, StateError, UsageError
 from natlab.events import MachinesReady
 from natlab.machine import Machine
 from natlab.store import Instance, Journal
@@ -17,6 +18,7 @@ from natlab.store import Instance, Journal
 if TYPE_CHECKING:
     from natlab.ui.overview import InstanceRow
 
+_HALF_MADE = "half made: `natlab down` clears it"
 WATCH_INTERVAL = 1.0
 """Seconds between two looks at a table."""
 
@@ -70,18 +72,30 @@ def status(context: Context) -> int:
 def _row(instance: Instance) -> InstanceRow:
     from natlab.ui.overview import InstanceRow
 
-    journal = instance.read()
+    try:
+        journal = instance.read()
+    except StateError:  # one broken journal must not hide the other instances
+        return _unknown(instance, "its journal can't be read: `natlab down` says why")
     if journal is None:
-        since = datetime.fromtimestamp(instance.folder.stat().st_mtime).astimezone()
-        return InstanceRow(instance.name, "?", "?", "half made: `natlab down` clears it", "", since)
+        return _unknown(instance, _HALF_MADE)
     since = datetime.fromisoformat(journal.created).astimezone()
     lab = Path(journal.lab).name
     return InstanceRow(instance.name, lab, journal.provider, _state(journal), _progress(journal), since)
 
 
+def _unknown(instance: Instance, state: str) -> InstanceRow:
+    """Return the row of an instance of which there is only a folder, or was a moment ago."""
+    from natlab.ui.overview import InstanceRow
+
+    since = datetime.now().astimezone()
+    with contextlib.suppress(FileNotFoundError):
+        since = datetime.fromtimestamp(instance.folder.stat().st_mtime).astimezone()
+    return InstanceRow(instance.name, "?", "?", state, "", since)
+
+
 def _state(journal: Journal) -> str:
     if journal.record is None:
-        return "half made: `natlab down` clears it"
+        return _HALF_MADE
     return "up" if session.alive(journal) else "ended: `natlab down` clears it"
 
 

@@ -32,6 +32,9 @@ EMPTY_FOLDERS = (
 )  # fmt: skip
 ROOT = "root"
 """What will be a machine's root, in the machine's own folder."""
+WRITABLE = ("bin", "sbin", "lib", "share", "local/bin", "local/sbin", "local/lib")
+"""Folders of /usr that a machine's root owns, and so may add to and remove from. The others belong to the computer's
+root, whom no machine knows."""
 WORLD_WRITABLE = 0o1777
 FIRST_PERSON = 1000
 """The first user ID that belongs to a person (login.defs(5), UID_MIN)."""
@@ -132,6 +135,8 @@ def build_root(name: str, hosts: str) -> None:
 
 
 def _program_folders() -> None:
+    for folder in WRITABLE:
+        os.makedirs(f"upper/usr/{folder}")
     for folder in ("bin", "local/bin"):  # the second for when the first can't be overlaid; it comes first in PATH
         write_file(f"upper/usr/{folder}/sudo", SUDO, 0o755)
     _overlay_or_show("/usr", "usr")

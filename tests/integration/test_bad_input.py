@@ -189,3 +189,17 @@ def test_json_says_why_when_the_machines_cannot_be_made(root_learner: Learner) -
 
 def test_a_lab_folder_without_lab_yaml(root_learner: Learner, tmp_path: Path) -> None:
     one_clear_line(root_learner.run("run", str(tmp_path)), 2, "lab.yaml")
+
+
+def test_one_broken_journal_does_not_hide_the_others(root_learner: Learner) -> None:
+    assert root_learner.run("up", LAB).returncode == 0
+    broken = root_learner.state / "natlab/instances/broken"
+    broken.mkdir()
+    (broken / "journal.json").write_text("{", encoding="utf-8")
+    done = root_learner.run("status")
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert LAB in shown
+    assert "journal can't be" in shown
+    one_clear_line(root_learner.run("down", "broken"), 4, "journal.json", "not a journal")
+    (broken / "journal.json").unlink()

@@ -72,7 +72,7 @@ def test_no_machine_sees_a_home(up: Learner) -> None:
 
 
 def test_what_is_broken_on_a_machine_is_broken_there_alone(up: Learner) -> None:
-    assert up.on("vm-1", "rm /usr/bin/id && touch /usr/bin/mine && echo x >>/etc/services").returncode == 0
+    assert up.on("vm-1", "rm /usr/bin/id /usr/sbin/tc && touch /usr/bin/mine && echo x >>/etc/services").returncode == 0
     assert up.on("vm-1", "id").returncode == 127
     assert up.on("vm-2", "id && test ! -e /usr/bin/mine").returncode == 0
     assert Path("/usr/bin/id").exists()
@@ -141,10 +141,10 @@ os.execvp(sys.argv[1], sys.argv[1:])"""
 
 
 def signals(pid: int) -> dict[str, set[int]]:
-    """Return which signals a process blocks and ignores."""
+    """Return which signals a process blocks and ignores, but for those that the C library keeps to itself."""
     lines = (line.split(":") for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines())
     masks = {key: int(value, 16) for key, value in lines if key in ("SigBlk", "SigIgn")}
-    return {key: {bit + 1 for bit in range(64) if mask >> bit & 1} for key, mask in masks.items()}
+    return {key: {each for each in signal.valid_signals() if mask >> (each - 1) & 1} for key, mask in masks.items()}
 
 
 def test_users_of_the_machine_can_use_it(up: Learner) -> None:
