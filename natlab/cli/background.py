@@ -30,6 +30,8 @@ class Background:
         if self._error is not None:
             raise self._error
         self._events.put(event)
+        if self._thread.ident is None:
+            self._thread.start()  # not before: a screen that loads with nothing to tell is only in the way
 
     def _work(self) -> None:
         try:
@@ -40,12 +42,13 @@ class Background:
             self._error = error
 
     def __enter__(self) -> Background:
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._thread.ident is None:
+            return
         self._events.put(None)
         # An interrupt that struck the importing main thread may have left Python's import lock taken for good, and the
         # thread waits for it: what is still to be drawn gets a moment then, and the way out is not barred.
