@@ -3,7 +3,7 @@
 STATE/version                    the layout's version
 STATE/instances/NAME/journal.json  what exists, written before it does
 STATE/instances/NAME/lock          held by whoever changes the instance
-STATE/instances/NAME/world/        where a provider builds
+STATE/instances/NAME/world/        where a provider builds; world-2/ and so on if that is in use
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Journal:
     steps: int = 0
     kept: bool = True
     """False while the instance is to end with the command that made it."""
+    resetting: bool = False
+    """True while the machines are brought back to where `step` begins: they may be anywhere on that way."""
     record: dict[str, object] | None = field(default=None)
 
 
@@ -99,6 +101,12 @@ class Store:
         return Instance(name, self._instances / name)
 
 
+def cache_folder() -> Path:
+    """Return the place that the XDG base directory specification gives to what can be found out again."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "natlab"
+
+
 def _is_name(name: str) -> bool:
     return NAME.fullmatch(name) is not None
 
@@ -109,7 +117,6 @@ class Instance:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.folder = folder
-        self.world = folder / "world"
         self._journal = folder / "journal.json"
 
     def exists(self) -> bool:
@@ -130,6 +137,20 @@ class Instance:
         """Replace the journal, at once or not at all."""
         with _state_errors(self._journal):
             _write(self._journal, json.dumps(asdict(journal), indent=1) + "\n")
+
+    def empty_world(self) -> Path:
+        """Return an empty folder to build in.
+
+        What an earlier world has left in its own, or still has in use there, is its provider's to remove.
+        """
+        number, world = 1, self.folder / "world"
+        with _state_errors(world):
+            world.mkdir(exist_ok=True)
+            while any(world.iterdir()):
+                number += 1
+                world = self.folder / f"world-{number}"
+                world.mkdir(exist_ok=True)
+        return world
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

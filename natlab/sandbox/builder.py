@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from natlab.sandbox import filesystem, syscalls, wiring
-from natlab.sandbox.plan import DaemonPlan, MachinePlan, WorldPlan
+from natlab.sandbox.plan import SHARED, DaemonPlan, MachinePlan, MountPlan, ServicePlan, WorldPlan
 
 UNSHARED, MAPPED, GO = b"unshared", b"mapped", b"go"
 INIT = ("sleep", "infinity")
@@ -65,7 +65,7 @@ def main() -> None:
         if control.recv(len(MAPPED)) != MAPPED:
             os._exit(1)
         with doing("make mount, network, PID, UTS and IPC namespaces"):
-            _unshare_the_rest(os.path.basename(plan.folder))
+            _unshare_the_rest(plan)
         if os.fork() == 0:
             _become_world(plan, control)
     except (BuildError, OSError) as error:
@@ -81,23 +81,37 @@ def _forget_the_caller() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _unshare_the_rest(folder: str) -> None:
-    """Make the other namespaces, and a tmpfs over the working directory, which is called `folder`; be root in them.
+def _unshare_the_rest(plan: WorldPlan) -> None:
+    """Make the other namespaces, and a tmpfs over the working directory, which is the world's folder; be root in them.
 
-    The world's root may not be allowed to look at the way to that folder: natlab's root has it in /root. So the tmpfs
-    goes where this process is already, while it still is who natlab is.
+    The world's root may not be allowed to look at the way to that folder, or to what is shared: natlab's root has it
+    in /root. So the mounts are made from where this process is already, while it still is who natlab is.
     """
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     options = "mode=755,uid=0,gid=0"
     syscalls.mount("tmpfs", ".", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
-    os.chdir(f"../{folder}")  # "." is still the folder below the tmpfs
+    os.chdir(f"../{os.path.basename(plan.folder)}")  # "." is still the folder below the tmpfs
+    shared = [(name, os.open(path, os.O_PATH | os.O_CLOEXEC)) for name, path in plan.shared]
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+    for name, source in shared:
+        _share(source, f"{SHARED}/{name}")
     syscalls.allow_access()  # the inits must be able to open each other's namespaces, whichever is ready first
     syscalls.unshare(
         syscalls.CLONE_NEWNET | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC,
     )
+
+
+def _share(source: int, target: str) -> None:
+    """Show an open file or folder at `target`, and close it."""
+    path = f"/proc/self/fd/{source}"
+    if os.path.isdir(path):
+        os.makedirs(target)
+    else:
+        filesystem.write_file(target, "")
+    syscalls.bind(path, target)
+    os.close(source)
 
 
 def _report(control: socket.socket, error: Exception) -> None:
@@ -131,6 +145,9 @@ def _build_world(plan: WorldPlan, control: socket.socket) -> None:
         filesystem.seed_etc("etc")
     with doing("set the network's settings in /proc/sys/net"):
         wiring.settle()
+    for service in plan.services:
+        if os.fork() == 0:
+            _become_service(service, plan, control)
     machines = [_fork_machine(machine, plan, control) for machine in plan.machines]
     inits = [pid for pid, _ in machines]
     names = [machine.name for machine in plan.machines]
@@ -145,6 +162,48 @@ def _build_world(plan: WorldPlan, control: socket.socket) -> None:
         # Root on a machine is root over all namespaces of the world: none of them may go on showing the real files.
         with doing("leave the real file system"):
             syscalls.enter_mounts(inits[0])
+
+
+def _become_service(service: ServicePlan, plan: WorldPlan, control: socket.socket) -> None:
+    """Lay the service's mounts over the computer's files, and become its program; never return."""
+    try:
+        with doing(f"make {service.name}'s mount namespace"):
+            syscalls.unshare(syscalls.CLONE_NEWNS)
+        for mount in service.mounts:
+            with doing(f"mount {service.name}'s {mount.target}"):
+                _mount_over(mount)
+        with doing(f"write {service.name}'s files"):
+            for path, text in service.files:
+                filesystem.write_file(path, text)
+        with doing(f"start {service.argv[0]}"):
+            control.send(json.dumps({"service": service.name}).encode())
+            _point_streams_at(service.log)
+            os.chdir("/")
+            environment = {**_environment(), **dict(service.environment), OWNER: plan.instance}
+            os.execvpe(service.argv[0], service.argv, environment)  # noqa: S606
+    except (BuildError, OSError) as error:
+        _report(control, error)
+    os._exit(1)
+
+
+def _mount_over(mount: MountPlan) -> None:
+    """Mount over the target, which is made if it is missing where the world's root may make it: on a tmpfs of ours."""
+    if not mount.source:
+        syscalls.mount("tmpfs", mount.target, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+        return
+    if not os.path.exists(mount.target):
+        if os.path.isdir(mount.source):
+            os.makedirs(mount.target)
+        else:
+            filesystem.write_file(mount.target, "")
+    syscalls.bind(mount.source, mount.target)
+
+
+def _point_streams_at(log: str) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor, stream in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(descriptor, stream)
 
 
 def _fork_machine(machine: MachinePlan, plan: WorldPlan, control: socket.socket) -> tuple[int, socket.socket]:

@@ -58,10 +58,15 @@ def allow_access() -> None:
 
 
 def enter_mounts(pid: int) -> None:
-    """Move the calling process into the mount namespace of the process `pid` (setns(2)), at its root."""
-    descriptor = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    """Move the calling process into the mount namespace of the process `pid`, at its root."""
+    enter(f"/proc/{pid}/ns/mnt", CLONE_NEWNS)
+
+
+def enter(path: str, kind: int) -> None:
+    """Move the calling process, or thread, into the namespace that `path` is a handle of (setns(2))."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _checked(_libc.setns(descriptor, CLONE_NEWNS), "setns")
+        _checked(_libc.setns(descriptor, kind), "setns")
     finally:
         os.close(descriptor)
 

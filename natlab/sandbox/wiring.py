@@ -9,6 +9,9 @@ from natlab.sandbox.plan import MachinePlan, WorldPlan
 INTERFACE = "eth0"
 """What a machine calls its one network interface."""
 
+BRIDGE_MAC = "52:54:00:6e:61:74"
+"""The bridge's own, always the same: a machine that is restored from a saved state still has it in its ARP table."""
+
 SETTINGS = (
     ("ipv4/ip_forward", "0"),
     ("ipv4/conf/all/rp_filter", "0"),
@@ -47,7 +50,7 @@ def host_batch(plan: WorldPlan, pids: dict[str, int]) -> str:
     """Return what `ip -batch` needs in the world's namespace; `pids` names a process in each machine's namespace."""
     lines = [
         "link set lo up",
-        f"link add {plan.bridge} type bridge stp_state 0 forward_delay 0",
+        f"link add {plan.bridge} address {BRIDGE_MAC} type bridge stp_state 0 forward_delay 0",
         f"link set {plan.bridge} up",
         f"address add {plan.gateway} brd + dev {plan.bridge}",
     ]

@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from natlab.errors import InfrastructureError, MachineUnreachable
@@ -63,23 +63,28 @@ def _start_time(pid: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A running world: its init, and the init of each machine."""
+    """A running world: its init, the init of each machine, and its services' processes."""
 
     init: Init
     machines: Mapping[str, Init]
+    services: Mapping[str, Init] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, object]:
         """Return what `from_record` needs, as plain JSON."""
-        machines = {name: [init.pid, init.started] for name, init in self.machines.items()}
-        return {"init": [self.init.pid, self.init.started], "machines": machines}
+        return {
+            "init": [self.init.pid, self.init.started],
+            "machines": _to_records(self.machines),
+            "services": _to_records(self.services),
+        }
 
     @staticmethod
     def from_record(record: Mapping[str, object]) -> World:
         """Rebuild a world from its record; raise InfrastructureError if that is not one."""
         match record:
             case {"init": fields, "machines": dict(machines)}:
-                inits = {str(name): _init_of_record(each) for name, each in machines.items()}
-                return World(_init_of_record(fields), inits)
+                services = record.get("services")
+                known = services if isinstance(services, dict) else {}
+                return World(_init_of_record(fields), _of_records(machines), _of_records(known))
         raise _unknown_place()
 
     def machine(self, name: str) -> local.LocalMachine:
@@ -116,6 +121,14 @@ class World:
             return
         finally:
             os.close(handle)
+
+
+def _to_records(processes: Mapping[str, Init]) -> dict[str, list[int]]:
+    return {name: [each.pid, each.started] for name, each in processes.items()}
+
+
+def _of_records(records: Mapping[object, object]) -> dict[str, Init]:
+    return {str(name): _init_of_record(fields) for name, fields in records.items()}
 
 
 def _init_of_record(fields: object) -> Init:
@@ -208,9 +221,13 @@ def _let_unshare(control: socket.socket, builder: int) -> None:
 def _collect(control: socket.socket) -> World:
     """Gather the inits until the world's own reports that everything stands."""
     machines: dict[str, Init] = {}
+    services: dict[str, Init] = {}
     while True:
         message, pid = _receive(control)
-        told = json.loads(message)
-        if "world" in told:
-            return World(Init.of(pid), machines)
-        machines[told["machine"]] = Init.of(pid)
+        match json.loads(message):
+            case {"machine": name}:
+                machines[name] = Init.of(pid)
+            case {"service": name}:
+                services[name] = Init.of(pid)
+            case _:
+                return World(Init.of(pid), machines, services)

@@ -10,11 +10,11 @@ from pathlib import Path
 from natlab.errors import NatlabError
 from natlab.model import Outcome
 from natlab.providers.base import Finding
-from natlab.sandbox.ids import free_range, may_set_groups, subordinate_range, user_name
+from natlab.providers.needs import find_program, find_subordinate_ids
+from natlab.sandbox.ids import may_set_groups
 from natlab.sandbox.plan import DaemonPlan, MachinePlan, WorldPlan
 from natlab.sandbox.syscalls import NO_MORE_NAMESPACES
 from natlab.sandbox.world import World, start
-from natlab.transport import local
 
 PROGRAMS = (
     ("ip", "iproute2", "plugs the machines into the lab's network"),
@@ -52,16 +52,7 @@ def find_all() -> list[Finding]:
 
 def find_programs() -> list[Finding]:
     """Look for the programs that labs and natlab run."""
-    return [_find_program(*program) for program in PROGRAMS]
-
-
-def _find_program(name: str, package: str, purpose: str) -> Finding:
-    path = local.find_program(name)
-    why = f"{name} {purpose}"
-    if path:
-        return Finding(name, Outcome.PASSED, path, why)
-    remedy = f"install the package `{package}` (Debian: `sudo apt-get install {package}`)"
-    return Finding(name, Outcome.FAILED, "not installed", why, remedy)
+    return [find_program(*program) for program in PROGRAMS]
 
 
 def _find_kernel(programs_present: bool) -> list[Finding]:
@@ -69,7 +60,7 @@ def _find_kernel(programs_present: bool) -> list[Finding]:
     machines_why = "host and every machine are namespaces of their own"
     rules_why = "the labs write NAT rules"
     untried = Finding("NAT rules", Outcome.CANNOT_TELL, "not tried: the above comes first", rules_why)
-    ids = _find_subordinate_ids()
+    ids = find_subordinate_ids("lets programs change user on the machines (tcpdump does)", required=False)
     with tempfile.TemporaryDirectory(prefix="natlab-preflight-") as folder:
         try:
             world = start(_try_plan(folder), lambda _: None)
@@ -134,22 +125,6 @@ def _remedy(refusal: str) -> str:
     if "user namespace" in refusal or "mount, network" in refusal:
         return "run natlab outside the container, or start the container with `--privileged`"
     return "`natlab doctor` with NATLAB_DEBUG=1 shows the commands; the message above names what the kernel refused"
-
-
-def _find_subordinate_ids() -> Finding:
-    probe, why = "subordinate IDs", "lets programs change user on the machines (tcpdump does)"
-    if os.geteuid() == 0:
-        return Finding(probe, Outcome.PASSED, "not needed as root", why, required=False)
-    user = user_name()
-    if not (local.find_program("newuidmap") and local.find_program("newgidmap")):
-        remedy = "install the package `uidmap` (Debian: `sudo apt-get install uidmap`)"
-        return Finding(probe, Outcome.FAILED, "newuidmap is not installed", why, remedy, required=False)
-    for file in (Path("/etc/subuid"), Path("/etc/subgid")):
-        if not subordinate_range(file, user, os.geteuid())[1]:
-            free = free_range(Path("/etc/subuid"), Path("/etc/subgid"))
-            remedy = f"`sudo usermod --add-subuids {free} --add-subgids {free} {user}`"
-            return Finding(probe, Outcome.FAILED, f"{file} has no range for {user}", why, remedy, required=False)
-    return Finding(probe, Outcome.PASSED, f"{user} has a range", why, required=False)
 
 
 def _as_mapped(finding: Finding, world: World) -> Finding:
