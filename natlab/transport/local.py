@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -37,10 +38,18 @@ DEBUG = "NATLAB_DEBUG"
 _END_PATIENCE = 1.0
 """Seconds that nsenter gets to notice that its program has ended."""
 
+_LOOK = 0.2
+"""Seconds between two looks at whether a program has ended that prints nothing."""
+_CHUNK = 65536
+
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 _UMASK = 0o022
 """The machine's own, whatever the caller's is: files that a lab makes are there for its other users too."""
+
+
+Process = subprocess.Popen[str]
+"""A program that `spawn` started."""
 
 
 def find_program(name: str) -> str | None:
@@ -121,6 +130,71 @@ def run(
         _clear_away(process)
     status = process.returncode if process.returncode >= 0 else 128 - process.returncode
     return CommandResult(tuple(argv), status, _text(stdout), _text(stderr), time.monotonic() - started)
+
+
+def run_streaming(
+    argv: Sequence[str],
+    on_line: Callable[[str], None],
+    *,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> int:
+    """Run a program to its end, handing over each line that it prints, on either stream, as it comes.
+
+    Return its exit status. Raise ProgramMissing or CommandTimeout; however this ends, its process group has ended.
+    `folder` is the one that it runs in.
+    """
+    _debug(argv)
+    deadline = time.monotonic() + timeout
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment if environment is not None else {**os.environ, "PATH": SYSTEM_PATH},
+            cwd=folder,
+            start_new_session=True,
+            umask=_UMASK,
+        )
+    except OSError as error:
+        raise _not_started(argv[0], error) from error
+    try:
+        if not _read_lines(process, on_line, deadline):
+            raise CommandTimeout(f"`{shlex.join(argv)}` did not end within {timeout:g} s")
+    finally:
+        _clear_away(process)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _read_lines(process: subprocess.Popen[bytes], on_line: Callable[[str], None], deadline: float) -> bool:
+    """Hand over what a program prints until it has ended; say whether it did before the deadline."""
+    assert process.stdout is not None
+    output = process.stdout.fileno()
+    pending = b""
+    while (left := deadline - time.monotonic()) > 0:
+        # Once it has ended, only what it has left in the pipe counts: something in the background may hold it open.
+        ended = process.poll() is not None
+        if not select.select([output], [], [], 0 if ended else min(left, _LOOK))[0]:
+            if ended:
+                break
+            continue
+        chunk = os.read(output, _CHUNK)
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            on_line(_text(line))
+        if not chunk:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return False
+            break
+    if process.poll() is None:
+        return False
+    if pending:
+        on_line(_text(pending))
+    return True
 
 
 def _not_started(program: str, error: OSError) -> InfrastructureError:
