@@ -1,4 +1,5 @@
 # make run    set up what is missing, then the lab:   make run LAB=dnat-basic ARGS=--auto
+# make vm     set up virtual machines too: the packages, libvirt-python and paramiko; then `natlab image build`
 # make test   set up what is missing, then everything that there is to test
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
@@ -9,11 +10,14 @@ BIN := .venv/bin
 
 # What the labs run (natlab doctor names them one by one), and what a virtual environment needs.
 PACKAGES := bash bsdutils busybox conntrack coreutils curl iproute2 iptables nftables procps python3 python3-venv uidmap util-linux
+# What virtual machines need: to run them, to build their image, and to compile libvirt-python.
+VM_PACKAGES := e2fsprogs libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu mmdebstrap qemu-system-x86 qemu-utils \
+    gcc libc6-dev libvirt-dev pkg-config python3-dev
 # What only the tests need: another user to be, programs to type in. And the bench: mininet, to be measured against.
-TEST_PACKAGES := less login passwd vim-tiny
+TEST_PACKAGES := less login openssh-server passwd sudo vim-tiny
 BENCH_PACKAGES := bridge-utils mininet net-tools
 
-.PHONY: help setup run test lint bench clean
+.PHONY: help setup vm run test lint bench bench-vm clean
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
@@ -30,7 +34,14 @@ $(BIN)/natlab: pyproject.toml .ci/install-packages
 run: setup
 	$(BIN)/natlab run $(LAB) $(ARGS)
 
-.venv/dev: $(BIN)/natlab
+vm: .venv/vm
+
+.venv/vm: $(BIN)/natlab
+	.ci/install-packages $(VM_PACKAGES)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[libvirt]'
+	@touch $@
+
+.venv/dev: .venv/vm
 	.ci/install-packages $(TEST_PACKAGES)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
@@ -46,6 +57,10 @@ lint: .venv/dev
 bench: .venv/dev
 	.ci/install-packages $(BENCH_PACKAGES)
 	$(BIN)/python bench/compare.py $(ARGS)
+
+bench-vm: .venv/dev
+	$(BIN)/natlab image build
+	$(BIN)/python bench/compare_vm.py $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build dist

@@ -8,6 +8,7 @@
     ├── StateError            4  natlab's own state folder can't be used
     └── InfrastructureError   4  what natlab asked of a machine could not be carried out
         ├── MachineUnreachable   the machine, or the way to it, is gone
+        │   └── LockedOut        the machine runs, and something on it keeps natlab out
         ├── CommandTimeout       a command took longer than it was given
         └── ProgramMissing       the machine has no such program
 
@@ -90,6 +91,10 @@ class InfrastructureError(NatlabError):
 
 class MachineUnreachable(InfrastructureError):
     """The machine is gone, or the way to it is."""
+
+
+class LockedOut(MachineUnreachable):
+    """The machine runs, and no longer answers natlab: a rule or a setting on it keeps everybody out."""
 
 
 class CommandTimeout(InfrastructureError):

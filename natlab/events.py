@@ -18,6 +18,16 @@ class LabStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class StageReached:
+    """A machine has come so far on its way up; `seconds` counts from its start, `next` is what it is to reach now."""
+
+    machine: str
+    stage: str
+    seconds: float
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class MachinesReady:
     """The machines are up; `seconds` is what that took."""
 
@@ -27,6 +37,15 @@ class MachinesReady:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
+    step: Step
+    number: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class RedoStarted:
+    """A step is about to be done once more, unmeasured, on the way back to a later one."""
+
     step: Step
     number: int
     of: int
@@ -91,8 +110,10 @@ class Notice:
 
 Event = (
     LabStarted
+    | StageReached
     | MachinesReady
     | StepStarted
+    | RedoStarted
     | CommandStarted
     | CommandEnded
     | CheckStarted

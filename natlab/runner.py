@@ -8,6 +8,7 @@ from natlab.checks.base import SILENCE, World
 from natlab.checks.reading import read_ruleset, ruleset_before, ruleset_now
 from natlab.checks.run import run_checks
 from natlab.diagnose import explain
+from natlab.errors import InfrastructureError, MachineUnreachable
 from natlab.events import (
     CheckEnded,
     CheckStarted,
@@ -15,6 +16,7 @@ from natlab.events import (
     CommandStarted,
     LabEnded,
     Listener,
+    RedoStarted,
     StepEnded,
     StepStarted,
     TableShown,
@@ -28,7 +30,10 @@ SOLUTION_TIMEOUT = 30.0
 
 
 class Runner:
-    """Takes one running lab through its steps. `index` counts from 0."""
+    """Takes one running lab through its steps. `index` counts from 0.
+
+    Whoever resets the machines in between gives it the new ones: `machines` may be set.
+    """
 
     def __init__(self, lab: Lab, machines: Machines, emit: Listener, silence: float = SILENCE) -> None:
         """Listen with `emit`; `silence` is how many seconds without an answer prove that none comes."""
@@ -65,10 +70,35 @@ class Runner:
     def run_command(self, command: Command) -> CommandResult:
         """Run one command of the solution, announced by CommandStarted and CommandEnded."""
         self.emit(CommandStarted(command))
-        machine = self.machines[command.machine]
-        result = machine.run(["bash", "-c", command.line], timeout=SOLUTION_TIMEOUT)
+        result = self._run(command)
         self.emit(CommandEnded(command, result))
         return result
+
+    def _run(self, command: Command) -> CommandResult:
+        return self.machines[command.machine].run(["bash", "-c", command.line], timeout=SOLUTION_TIMEOUT)
+
+    def redo(self, index: int) -> None:
+        """Do a step once more without a look at what comes of it, announced by RedoStarted.
+
+        Raise InfrastructureError if a command fails: then the machines are not where its author saw them.
+        """
+        step = self.lab.steps[index]
+        self.emit(RedoStarted(step, index + 1, len(self.lab.steps)))
+        for command in step.commands:
+            result = self._run(command)
+            if not result.ok:
+                raise _not_redone(index + 1, command, result)
+
+    def unreachable(self) -> tuple[str, MachineUnreachable] | None:
+        """Ask every machine for a sign of life; return the name of the first that gives none, and why it gives none."""
+        for name, machine in self.machines.items():
+            try:
+                machine.run(["true"])
+            except MachineUnreachable as error:
+                return name, error
+            except InfrastructureError:
+                continue  # whatever is wrong there, something has answered
+        return None
 
     def verify(self) -> StepResult:
         """Measure the step's checks; emit CheckStarted and CheckEnded for each, then TableShown, then StepEnded."""
@@ -113,3 +143,11 @@ class Runner:
         outcome = worst(result.outcome for result in results)
         self.emit(LabEnded(self.lab, outcome, tuple(results), time.monotonic() - started))
         return outcome
+
+
+def _not_redone(number: int, command: Command, result: CommandResult) -> InfrastructureError:
+    line = " ".join(command.line.replace("\\\n", " ").split())
+    said = (result.stderr.strip() or result.stdout.strip()).splitlines()
+    ended = f"ended with status {result.status}" + (f" ({said[-1]})" if said else "")
+    message = f"step {number} could not be done again: on {command.machine} `{line}` {ended}"
+    return InfrastructureError(message, "the machines are as that command has left them")

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from natlab.errors import UsageError
+from natlab.errors import MachineUnreachable, NatlabError, UsageError
 from natlab.machine import Machine, Machines
 from natlab.model import Lab
 from natlab.names import nearest
 from natlab.providers import registry
-from natlab.providers.base import Provider, Record
+from natlab.providers.base import Provider, Record, Site, Start
 from natlab.store import Instance, Journal, Store
+
+if TYPE_CHECKING:
+    from natlab.events import Listener
+
+
+Redo = Callable[[Site, int], None]
+"""Does a step, counted from 0, on the machines once more; raises a NatlabError if that can't be done."""
 
 
 @dataclass(slots=True)
@@ -22,10 +30,18 @@ class Session:
     """A lab with its machines up."""
 
     instance: Instance
-    lab: Lab
     provider: Provider
-    machines: Machines
+    site: Site
     journal: Journal
+
+    @property
+    def lab(self) -> Lab:
+        """The lab, with the addresses that its machines really have."""
+        return self.site.lab
+
+    @property
+    def machines(self) -> Machines:
+        return self.site.machines
 
     def machine(self, name: str) -> Machine:
         """Return a machine; raise UsageError, with the nearest name, if the lab has none of that name."""
@@ -38,20 +54,53 @@ class Session:
 
     def save_step(self, step: int) -> None:
         """Remember how many steps are done."""
-        self.journal = replace(self.journal, step=step)
-        self.instance.write(self.journal)
+        self._write(replace(self.journal, step=step))
+
+    def reset(self, lab: Lab, step: int, tell: Listener, redo: Redo) -> None:
+        """Bring the machines, whatever has become of them, to where a step begins: afresh, and the steps before redone.
+
+        `lab` is the lab as it was loaded. If a step can't be redone, the machines stay there and so does the journal;
+        whatever else breaks leaves a journal that says that the way back has to be gone again.
+        """
+        self._write(replace(self.journal, step=step, steps=len(lab.steps), kept=True, resetting=True))
+        self.site = self.provider.reset(lab, self.journal.record or {}, self._start(tell))
+        for index in range(step):
+            try:
+                redo(self.site, index)
+            except MachineUnreachable:
+                raise
+            except NatlabError:
+                self._write(replace(self.journal, step=index, resetting=False))
+                raise
+        self._write(replace(self.journal, resetting=False))
+
+    def make(self, lab: Lab, tell: Listener) -> None:
+        """Bring the machines up, journalled before they are."""
+        self._write(self.journal)
+        self.site = self.provider.up(lab, self._start(tell))
+
+    def _start(self, tell: Listener) -> Start:
+        return Start(self.instance.name, self.instance.empty_world(), self._remember, tell)
+
+    def _remember(self, record: Record) -> None:
+        self._write(replace(self.journal, record=dict(record)))
+
+    def _write(self, journal: Journal) -> None:
+        self.instance.write(journal)
+        self.journal = journal
 
 
 @contextlib.contextmanager
-def fresh(instance: Instance, lab: Lab, source: Path, provider_name: str, *, keep: bool) -> Iterator[Session]:
+def fresh(
+    instance: Instance, lab: Lab, source: Path, provider: Provider, tell: Listener, *, keep: bool
+) -> Iterator[Session]:
     """Bring a lab up for as long as the block runs; afterwards too if `keep`, unless the block is interrupted or fails.
 
     What an earlier command left of this instance is taken away first, unless it was kept on purpose: UsageError then.
     """
-    provider = registry.get(provider_name)
     with instance.locked():
         _clear_leftovers(instance)
-        session = _up(instance, lab, source, provider, keep=keep)
+        session = _up(instance, lab, source, provider, tell, keep=keep)
         kept = False
         try:
             yield session
@@ -71,23 +120,21 @@ def _clear_leftovers(instance: Instance) -> None:
     _take_down(instance, keep_folder=True)
 
 
-def _up(instance: Instance, lab: Lab, source: Path, provider: Provider, *, keep: bool) -> Session:
+def _up(instance: Instance, lab: Lab, source: Path, provider: Provider, tell: Listener, *, keep: bool) -> Session:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     journal = Journal(str(source), provider.name, created, steps=len(lab.steps), kept=keep)
-
-    def remember(record: Record) -> None:
-        nonlocal journal
-        journal = replace(journal, record=dict(record))
-        instance.write(journal)
-
+    session = Session(instance, provider, _nowhere(lab), journal)
     try:
-        instance.write(journal)
-        instance.world.mkdir(exist_ok=True)
-        machines = provider.up(lab, instance.name, instance.world, remember)
+        session.make(lab, tell)
     except BaseException:
         _take_down(instance)
         raise
-    return Session(instance, lab, provider, machines, journal)
+    return session
+
+
+def _nowhere(lab: Lab) -> Site:
+    """Return the site of a lab that has no machines yet."""
+    return Site(lab, {}, silence=0.0)
 
 
 @contextlib.contextmanager
@@ -97,11 +144,24 @@ def resumed(instance: Instance, lab: Lab) -> Iterator[Session]:
         yield attach(instance, lab)
 
 
+@contextlib.contextmanager
+def restored(instance: Instance, lab: Lab, step: int, tell: Listener, redo: Redo) -> Iterator[Session]:
+    """Bring an instance, whether its machines still run or not, to where a step begins, holding its lock.
+
+    It stays up afterwards.
+    """
+    with instance.locked():
+        journal = running(instance)
+        session = Session(instance, registry.get(journal.provider), _nowhere(lab), journal)
+        session.reset(lab, step, tell, redo)
+        yield session
+
+
 def attach(instance: Instance, lab: Lab) -> Session:
     """Return a running instance's session without taking its lock: to look at it, or to work on its machines."""
     journal = running(instance)
     provider = registry.get(journal.provider)
-    return Session(instance, lab, provider, provider.attach(lab, journal.record or {}), journal)
+    return Session(instance, provider, provider.attach(lab, journal.record or {}), journal)
 
 
 def running(instance: Instance) -> Journal:
@@ -148,3 +208,19 @@ def choose(store: Store, name: str | None) -> Instance:
     if len(names) > 1:
         raise UsageError(f"several labs are up: {', '.join(names)}", "say which one: `--instance NAME`")
     return store.instance(names[0])
+
+
+def step_after(lab: Lab, done: int) -> int:
+    """Return the step to go on with, counted from 0; the last one if all are done."""
+    return min(done, len(lab.steps) - 1)
+
+
+def step_called(lab: Lab, name: str) -> int:
+    """Return the step, counted from 0, that has this number or id; raise UsageError, with the nearest id, if none."""
+    ids = [step.id for step in lab.steps]
+    numbers = [str(number) for number in range(1, len(ids) + 1)]
+    for names in (numbers, ids):
+        if name in names:
+            return names.index(name)
+    known = ", ".join(map(" ".join, zip(numbers, ids, strict=True)))
+    raise UsageError(f"lab {lab.name} has no step `{name}`{nearest(name, ids)}", f"it has: {known}")

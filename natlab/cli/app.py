@@ -21,6 +21,14 @@ app = typer.Typer(
 )
 
 
+image_app = typer.Typer(
+    help="Build, list, verify, remove and export the disk images that virtual machines boot.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(image_app, name="image")
+
+
 def _complete_lab(incomplete: str) -> list[str]:
     from natlab import labfile
 
@@ -38,6 +46,19 @@ def _complete_machine(incomplete: str) -> list[str]:
     return [name for name in machines if name.startswith(incomplete)]
 
 
+def _complete_image(incomplete: str) -> list[str]:
+    from natlab.image.store import ImageStore
+
+    return [name for name in ImageStore(ImageStore.default_folder()).names() if name.startswith(incomplete)]
+
+
+def _complete_release(incomplete: str) -> list[str]:
+    from natlab.image.recipe import RELEASES
+
+    return [release for release in RELEASES if release.startswith(incomplete)]
+
+
+ImageArgument = Annotated[str, typer.Argument(metavar="[IMAGE]", help="Which image.", autocompletion=_complete_image)]
 LabArgument = Annotated[
     str, typer.Argument(metavar="LAB", help="A lab's name, or the path of a lab folder.", autocompletion=_complete_lab)
 ]
@@ -49,7 +70,18 @@ InstanceOption = Annotated[
     typer.Option("--instance", "-i", metavar="NAME", help="Which running lab.", autocompletion=_complete_instance),
 ]
 ProviderOption = Annotated[
-    str, typer.Option(envvar="NATLAB_PROVIDER", metavar="auto|netns", help="What makes the machines.")
+    str, typer.Option(envvar="NATLAB_PROVIDER", metavar="auto|libvirt|netns", help="What makes the machines.")
+]
+ConnectOption = Annotated[
+    str | None,
+    typer.Option(envvar="NATLAB_CONNECT", metavar="URI", help="libvirt: use this daemon, not a private one."),
+]
+AccelOption = Annotated[
+    str, typer.Option(envvar="NATLAB_ACCEL", metavar="auto|kvm|tcg", help="libvirt: what runs the processors.")
+]
+ImageOption = Annotated[
+    str | None,
+    typer.Option(envvar="NATLAB_IMAGE", metavar="NAME|FILE", help="libvirt: bookworm, trixie, or a cloud image."),
 ]
 
 
@@ -77,6 +109,9 @@ def global_options(
 def run(
     lab: LabArgument,
     provider: ProviderOption = "auto",
+    connect: ConnectOption = None,
+    accel: AccelOption = "auto",
+    image: ImageOption = None,
     instance: InstanceOption = None,
     auto: Annotated[bool, typer.Option("--auto", help="Do every step by itself, verify it, tear down.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the machines up at the end.")] = False,
@@ -84,19 +119,31 @@ def run(
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="With --auto: write a JUnit report.")] = None,
 ) -> int:
     """Run a lab, step by step; without a terminal, by itself."""
+    from natlab.cli.making import Wish
     from natlab.cli.running import RunOptions
     from natlab.cli.running import run as run_lab
+    from natlab.providers.base import Options
 
-    return run_lab(Context.of_process(), RunOptions(lab, provider, instance, auto, keep, json, junit))
+    wish = Wish(provider, Options(connect, accel, image))
+    return run_lab(Context.of_process(), RunOptions(lab, wish, instance, auto, keep, json, junit))
 
 
 @app.command("up")
 @command
-def up(lab: LabArgument, provider: ProviderOption = "auto", instance: InstanceOption = None) -> int:
+def up(
+    lab: LabArgument,
+    provider: ProviderOption = "auto",
+    connect: ConnectOption = None,
+    accel: AccelOption = "auto",
+    image: ImageOption = None,
+    instance: InstanceOption = None,
+) -> int:
     """Bring a lab's machines up and leave them up."""
     from natlab.cli import instances
+    from natlab.cli.making import Wish
+    from natlab.providers.base import Options
 
-    return instances.up(Context.of_process(), lab, provider, instance)
+    return instances.up(Context.of_process(), lab, Wish(provider, Options(connect, accel, image)), instance)
 
 
 @app.command("status")
@@ -155,6 +202,20 @@ def check(instance: InstanceOption = None) -> int:
     return instances.check(Context.of_process(), instance)
 
 
+@app.command("reset")
+@command
+def reset(
+    step: Annotated[
+        str | None, typer.Argument(metavar="[STEP]", help="Its number or id. Default: the one that you are at.")
+    ] = None,
+    instance: InstanceOption = None,
+) -> int:
+    """Put the machines back to how they were before a step."""
+    from natlab.cli import resetting
+
+    return resetting.reset(Context.of_process(), step, instance)
+
+
 @app.command("down")
 @command
 def down(
@@ -195,3 +256,72 @@ def doctor() -> int:
     from natlab.cli import library
 
     return library.doctor(Context.of_process())
+
+
+@image_app.command("build")
+@command
+def image_build(
+    release: Annotated[
+        str,
+        typer.Argument(metavar="[RELEASE]", help="bookworm or trixie.", autocompletion=_complete_release),
+    ] = "bookworm",
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URL", help="The Debian mirror; default: this computer's own.")
+    ] = None,
+    packages: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Install exactly these packages: `name=version` lines.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build it anew, even if it is there.")] = False,
+) -> int:
+    """Build a Debian image for virtual machines, as an ordinary user."""
+    from natlab.cli import images
+
+    return images.build(Context.of_process(), release, mirror, packages, force=force)
+
+
+@image_app.command("list")
+@command
+def image_list(
+    packages: Annotated[
+        str | None,
+        typer.Option(metavar="IMAGE", help="Print the exact packages of this image.", autocompletion=_complete_image),
+    ] = None,
+) -> int:
+    """List the images, or what one of them is made of."""
+    from natlab.cli import images
+
+    if packages is not None:
+        return images.list_packages(Context.of_process(), packages)
+    return images.list_images(Context.of_process())
+
+
+@image_app.command("verify")
+@command
+def image_verify(image: ImageArgument = "bookworm") -> int:
+    """Compare every byte of an image with what was built."""
+    from natlab.cli import images
+
+    return images.verify(Context.of_process(), image)
+
+
+@image_app.command("rm")
+@command
+def image_remove(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Which image.", autocompletion=_complete_image)],
+) -> int:
+    """Remove an image."""
+    from natlab.cli import images
+
+    return images.remove(Context.of_process(), image)
+
+
+@image_app.command("export")
+@command
+def image_export(
+    vagrant: Annotated[Path, typer.Option(metavar="FILE", help="The box to write, for Vagrant's libvirt provider.")],
+    image: ImageArgument = "bookworm",
+) -> int:
+    """Make a Vagrant box of an image."""
+    from natlab.cli import images
+
+    return images.export(Context.of_process(), image, vagrant)

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 from natlab import labfile, session
 from natlab.cli.context import Context, exit_code_of
+from natlab.cli.making import Wish
+from natlab.cli.resetting import way_back
 from natlab.errors import ExitCode, NatlabError, StateError, UsageError
 from natlab.events import MachinesReady
 from natlab.machine import Machine
+from natlab.model import Outcome
 from natlab.store import Instance, Journal
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ WATCH_INTERVAL = 1.0
 """Seconds between two looks at a table."""
 
 
-def up(context: Context, lab_name: str, provider: str, name: str | None) -> int:
+def up(context: Context, lab_name: str, wish: Wish, name: str | None) -> int:
     """Bring a lab's machines up and leave them up."""
     from natlab.ui.auto import AutoScreen
 
@@ -31,8 +34,10 @@ def up(context: Context, lab_name: str, provider: str, name: str | None) -> int:
     lab = labfile.load(source)
     instance = context.store.instance(lab.name if name is None else name)
     started = time.monotonic()
-    with AutoScreen(context.console) as screen, session.fresh(instance, lab, source, provider, keep=True):
-        screen(MachinesReady(lab, time.monotonic() - started))
+    with AutoScreen(context.console) as screen:
+        provider = wish.provide(screen)
+        with session.fresh(instance, lab, source, provider, screen, keep=True) as running:
+            screen(MachinesReady(running.lab, time.monotonic() - started))
     context.say(f"instance {instance.name} is up; try: natlab shell {lab.table_of}")
     return ExitCode.PASSED
 
@@ -96,7 +101,9 @@ def _unknown(instance: Instance, state: str) -> InstanceRow:
 def _state(journal: Journal) -> str:
     if journal.record is None:
         return _HALF_MADE
-    return "up" if session.alive(journal) else "ended: `natlab down` clears it"
+    if journal.resetting:
+        return "half reset: `natlab reset` goes on"
+    return "up" if session.alive(journal) else "ended: `natlab reset` makes it again"
 
 
 def _progress(journal: Journal) -> str:
@@ -107,7 +114,8 @@ def attach(context: Context, name: str | None) -> session.Session:
     """Return the session of the instance that a command means."""
     instance = session.choose(context.store, name)
     lab = labfile.load(Path(session.running(instance).lab))
-    return session.attach(instance, lab)
+    with way_back(name):
+        return session.attach(instance, lab)
 
 
 def _machine(context: Context, machine: str, name: str | None) -> Machine:
@@ -116,21 +124,28 @@ def _machine(context: Context, machine: str, name: str | None) -> Machine:
 
 def shell(context: Context, machine: str, name: str | None) -> int:
     """Open an interactive shell on a machine; its exit status is the command's."""
-    return _machine(context, machine, name).stream(["bash", "--login"])
+    return execute(context, machine, ["bash", "--login"], name)
 
 
 def execute(context: Context, machine: str, argv: list[str], name: str | None) -> int:
     """Run a command on a machine, on this process's own streams; its exit status is the command's."""
-    return _machine(context, machine, name).stream(argv)
+    subject = _machine(context, machine, name)
+    with way_back(name):
+        return subject.stream(argv)
 
 
 def table(context: Context, machine: str | None, name: str | None, *, watch: bool) -> int:
     """Print a machine's nat table; with `watch`, again whenever it changes, until Ctrl-C."""
+    running = attach(context, name)
+    with way_back(name):
+        _show_table(context, running.machine(machine or running.lab.table_of), watch=watch)
+    return ExitCode.PASSED
+
+
+def _show_table(context: Context, subject: Machine, *, watch: bool) -> None:
     from natlab.checks.reading import read_ruleset
     from natlab.ui.nattable import render_nat_table
 
-    running = attach(context, name)
-    subject = running.machine(machine or running.lab.table_of)
     console = context.console
     before = now = read_ruleset(subject).table
     console.print(render_nat_table(subject.name, now))
@@ -140,7 +155,6 @@ def table(context: Context, machine: str | None, name: str | None, *, watch: boo
         if now != before:
             console.print(render_nat_table(subject.name, now, at_step_start=before, before_probes=before))
             context.stdout.flush()
-    return ExitCode.PASSED
 
 
 def check(context: Context, name: str | None) -> int:
@@ -149,8 +163,11 @@ def check(context: Context, name: str | None) -> int:
     from natlab.ui.auto import AutoScreen
 
     running = attach(context, name)
-    with AutoScreen(context.console) as screen:
-        runner = Runner(running.lab, running.machines, screen, running.provider.silence)
-        runner.begin(min(running.journal.step, len(running.lab.steps) - 1))
+    with way_back(name), AutoScreen(context.console) as screen:
+        runner = Runner(running.lab, running.machines, screen, running.site.silence)
+        runner.begin(session.step_after(running.lab, running.journal.step))
         result = runner.verify()
+        # Checks tell of a machine that is gone as a doubt of their own, and not what to do about it.
+        if result.outcome is Outcome.CANNOT_TELL and (gone := runner.unreachable()) is not None:
+            raise gone[1]
     return exit_code_of(result.outcome)

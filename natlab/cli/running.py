@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
 import time
@@ -13,12 +14,13 @@ from pathlib import Path
 from natlab import labfile, session
 from natlab.cli.background import Background
 from natlab.cli.context import Context, Terminated, exit_code_of, terminal_needed
+from natlab.cli.making import Wish
+from natlab.cli.resetting import redoing, restored
 from natlab.errors import ExitCode, NatlabError, UsageError
 from natlab.events import Event, LabStarted, Listener, MachinesReady, StepStarted
 from natlab.model import Lab, Outcome
-from natlab.providers import registry
 from natlab.report.collect import Report
-from natlab.store import Instance
+from natlab.store import Instance, Journal
 
 AUTO_SUFFIX = "-auto"
 """What `--auto` adds to the lab's name for its instance, so that a learner's own is never in its way."""
@@ -29,7 +31,7 @@ class RunOptions:
     """What `natlab run` was asked for."""
 
     lab: str
-    provider: str
+    wish: Wish
     instance: str | None
     auto: bool
     keep: bool
@@ -57,7 +59,7 @@ def _chosen(options: RunOptions, default: str) -> str:
 
 def _run_reported(context: Context, options: RunOptions) -> int:
     """Run every step by itself; the report is written whatever happens."""
-    report = Report(options.lab, options.provider)
+    report = Report(options.lab, options.wish.provider)
     if options.junit:
         _must_be_writable(options.junit)
     try:
@@ -115,16 +117,16 @@ def _run_auto(context: Context, options: RunOptions, emit: Listener) -> Outcome:
     source = labfile.find(options.lab)
     lab = labfile.load(source)
     instance = context.store.instance(_chosen(options, lab.name + AUTO_SUFFIX))
-    provider = registry.resolve(options.provider)
+    provider = options.wish.provide(emit)
     # The machines take as long to make as the runner takes to load: do both at once.
     threading.Thread(target=importlib.import_module, args=["natlab.runner"], daemon=True).start()
     started = time.monotonic()
-    emit(LabStarted(lab, provider))
-    with session.fresh(instance, lab, source, provider, keep=options.keep) as running:
-        emit(MachinesReady(lab, time.monotonic() - started))
+    emit(LabStarted(lab, provider.name))
+    with session.fresh(instance, lab, source, provider, emit, keep=options.keep) as running:
+        emit(MachinesReady(running.lab, time.monotonic() - started))
         from natlab.runner import Runner
 
-        outcome = Runner(lab, running.machines, emit, running.provider.silence).run_all(started)
+        outcome = Runner(running.lab, running.machines, emit, running.site.silence).run_all(started)
         running.save_step(len(lab.steps) if outcome is Outcome.PASSED else 0)
     return outcome
 
@@ -137,10 +139,10 @@ def _run_lesson(context: Context, options: RunOptions) -> int:
     source = labfile.find(options.lab)
     lab = labfile.load(source)
     instance = context.store.instance(_chosen(options, lab.name))
-    with _fresh_or_resumed(context, instance, lab, source, options.provider) as running:
+    with _fresh_or_resumed(context, instance, lab, source, options.wish) as running:
         try:
             with terminal_needed():
-                finished = _teach(context, running)
+                finished = _teach(context, running, lab)
         except Terminated:
             return ExitCode.INTERRUPTED
     if not finished:
@@ -155,23 +157,47 @@ def _run_lesson(context: Context, options: RunOptions) -> int:
 
 
 def _fresh_or_resumed(
-    context: Context, instance: Instance, lab: Lab, source: Path, provider: str
+    context: Context, instance: Instance, lab: Lab, source: Path, wish: Wish
 ) -> AbstractContextManager[session.Session]:
-    """Go on with the instance if it is up; make it otherwise."""
+    """Go on where the instance was left, with its machines or with others like them; make it if there is nothing."""
     journal = instance.read() if instance.exists() else None
     if journal is None or journal.record is None:
-        return session.fresh(instance, lab, source, provider, keep=True)
-    if not session.alive(journal):
-        context.console.print(f"The machines of instance {instance.name} have ended since; starting afresh.")
-        return session.fresh(instance, lab, source, provider, keep=True)
-    if Path(journal.lab) != source:
+        return _fresh(context, instance, lab, source, wish)
+    alive, same = session.alive(journal), Path(journal.lab) == source
+    if alive and not same:
         hint = f"`natlab down {instance.name}` ends it; `--instance NAME` makes another"
         raise UsageError(f"instance {instance.name} is up with another lab ({journal.lab})", hint)
-    return session.resumed(instance, lab)
+    if alive and not journal.resetting:
+        return session.resumed(instance, lab)
+    if same and (alive or wish.allows(journal.provider)):
+        return _restored(context, instance, lab, journal)
+    context.console.print(f"The machines of instance {instance.name} have ended since; starting afresh.")
+    return _fresh(context, instance, lab, source, wish)
 
 
-def _teach(context: Context, running: session.Session) -> bool:
-    """Lead through the lab from where the instance is; say whether it was finished."""
+def _restored(
+    context: Context, instance: Instance, lab: Lab, journal: Journal
+) -> AbstractContextManager[session.Session]:
+    """Bring an instance's machines to the step that the learner was at, and say why."""
+    index = session.step_after(lab, journal.step)
+    why = "were on their way back to a step" if journal.resetting else "have ended since"
+    what = f"made again, as they were before step {index + 1}"
+    context.console.print(f"The machines of instance {instance.name} {why}; they are {what}.")
+    return restored(context, instance, lab, index)
+
+
+@contextmanager
+def _fresh(context: Context, instance: Instance, lab: Lab, source: Path, wish: Wish) -> Iterator[session.Session]:
+    from natlab.ui.auto import AutoScreen
+
+    with contextlib.ExitStack() as stack:
+        with AutoScreen(context.console) as screen:
+            running = stack.enter_context(session.fresh(instance, lab, source, wish.provide(screen), screen, keep=True))
+        yield running
+
+
+def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
+    """Lead through the lab, `loaded` as its author wrote it, from where one is; say whether it was finished."""
     from natlab.runner import Runner
     from natlab.ui.keys import terminal_reader
     from natlab.ui.lesson import Lesson
@@ -187,9 +213,15 @@ def _teach(context: Context, running: session.Session) -> bool:
             screen(event)
 
         screen(LabStarted(lab, running.provider.name))
-        runner = Runner(lab, running.machines, remember_and_show, running.provider.silence)
-        lesson = Lesson(lab, runner, running.machines, screen, terminal_reader())
-        end = lesson.run(min(running.journal.step, len(lab.steps) - 1))
+        runner = Runner(lab, running.machines, remember_and_show, running.site.silence)
+
+        def restore(index: int) -> None:
+            try:
+                running.reset(loaded, index, screen, redoing(screen))
+            finally:  # there may be other machines even if one of them could not be brought all the way
+                runner.machines = running.machines
+
+        end = Lesson(lab, runner, screen, terminal_reader(), restore).run(session.step_after(lab, running.journal.step))
     if end.finished:
         running.save_step(len(lab.steps))
     return end.finished

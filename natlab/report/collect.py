@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from natlab.events import CheckEnded, Event, LabEnded, LabStarted, StepEnded, StepStarted
+from natlab.events import CheckEnded, Event, LabEnded, LabStarted, MachinesReady, StepEnded, StepStarted
 from natlab.model import CheckResult, CheckSpec, Lab, Outcome, Step, StepResult, Verdict, worst
 
 UNMEASURED = Verdict(Outcome.CANNOT_TELL, "this check to be measured", "the run ended before it was measured")
@@ -37,6 +37,8 @@ class Report:
             case LabStarted():
                 self.lab, self.provider, self._spec = event.lab.name, event.provider, event.lab
                 self._started = self._clock()
+            case MachinesReady():
+                self._spec = event.lab
             case StepStarted():
                 self._step, self._measured = event.step, {}
             case CheckEnded():

@@ -96,6 +96,9 @@ class CommandServer:
         except queue.Empty:
             self._end(number, answers, argv)
             raise CommandTimeout(f"{name}: `{shlex.join(argv)}` did not end within {seconds:g} s") from None
+        except BaseException:  # Ctrl-C, or the connection broke: then this reaches nobody
+            self._send(_REQUEST.pack(number, 0, 0))
+            raise
         finally:
             with self._lock:
                 self._asked.pop(number, None)

@@ -25,6 +25,7 @@ class Action(Enum):
     CHECK = "c"
     TABLE = "n"
     BACK = "b"
+    RESET = "r"
     LEAVE = "q"
     HELP = "h"
 

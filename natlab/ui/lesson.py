@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from natlab.errors import NatlabError
-from natlab.machine import Machines
+from natlab.errors import InfrastructureError, LockedOut, MachineUnreachable, NatlabError
 from natlab.model import Lab, Outcome, StepResult, worst
 from natlab.netfilter.ruleset import NatTable
 from natlab.runner import Runner
 from natlab.ui.ink import visible
 from natlab.ui.keys import Action, Keyboard, ReadLine, Typed
 from natlab.ui.lessonscreen import LessonScreen
+from natlab.ui.lockout import explain_lockout
+
+Restore = Callable[[int], None]
+"""Brings the runner's machines to where a step, counted from 0, begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class _Place:
     passed: bool = False
     offered: bool = False
     """The next command is still in sight, as far as natlab knows."""
+    troubled: bool = False
+    """Something is in the learner's way: the key that leads back is worth being told."""
 
 
 _SHORT_ANSWERS = (Action.HINT, Action.SOLUTION, Action.HELP)
@@ -49,12 +55,19 @@ _SHORT_ANSWERS = (Action.HINT, Action.SOLUTION, Action.HELP)
 class Lesson:
     """Leads a learner through a lab whose machines are up. `screen` must be among the runner's listeners."""
 
-    def __init__(self, lab: Lab, runner: Runner, machines: Machines, screen: LessonScreen, read_line: ReadLine) -> None:
+    def __init__(self, lab: Lab, runner: Runner, screen: LessonScreen, read_line: ReadLine, restore: Restore) -> None:
         self._lab = lab
         self._runner = runner
-        self._machines = machines
         self._screen = screen
         self._keyboard = Keyboard(read_line)
+        self._restore = restore
+        self._begun = False
+        self._asked = False
+        """The learner has just been told what a reset does: now it may be done."""
+        self._at: str | None = None
+        """The machine that the learner's own command is running on."""
+        self._last: dict[str, str] = {}
+        """The last command line that the learner ran on each machine."""
         self._results: dict[int, StepResult] = {}
         self._furthest = 0
         self._over = False
@@ -72,16 +85,19 @@ class Lesson:
 
     def run(self, start: int = 0) -> LessonEnd:
         """Lead through the steps from `start` on, until the last is done or the learner leaves."""
-        self._place = self._arrive(start)
+        self._place, self._furthest = _Place(start, NatTable(())), start
+        self._guarded(lambda: self._go_to(start))
         while not self._over:
             self._do(self._typed())
         results = tuple(self._results[index] for index in sorted(self._results))
         return LessonEnd(self._finished, self._place.index, results)
 
-    def _arrive(self, index: int) -> _Place:
+    def _go_to(self, index: int) -> None:
+        """Begin a step. One that can't be begun, since a machine can't be asked, leaves the learner where they are."""
         self._runner.begin(index)
+        self._place = _Place(index, self._runner.table(self._lab.table_of))
         self._furthest = max(self._furthest, index)
-        return _Place(index, self._runner.table(self._lab.table_of))
+        self._begun = True
 
     def _typed(self) -> Typed:
         """Offer what can be done, and return what the learner wants."""
@@ -95,7 +111,7 @@ class Lesson:
                 place.offered = True
         else:
             enter = "checks"
-        self._screen.keys(enter)
+        self._screen.keys(enter, reset=place.troubled)
         prompt = f"{step.machine} ({place.index + 1} of {len(self._lab.steps)})$ "
         return self._keyboard.next(visible(prompt), self._cleared)
 
@@ -104,29 +120,65 @@ class Lesson:
         return self._place.passed or self._place.index < self._furthest
 
     def _cleared(self) -> None:
+        self._asked = False
         self._screen.note("\n(line cleared; Ctrl-C again, or q, leaves)")
 
     def _do(self, typed: Typed) -> None:
         """Do what was typed. Whatever goes wrong with it, the learner is back at the prompt."""
         self._place.offered = typed in _SHORT_ANSWERS
+        asked, self._asked = self._asked, False
+        if typed is Action.RESET:
+            self._guarded(self._reset if asked else self._ask_reset)
+        elif isinstance(typed, Action):
+            self._guarded(self._actions[typed])
+        else:
+            self._guarded(lambda: self._run_line(typed))
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """Do something, and say what goes wrong with it."""
         try:
-            if isinstance(typed, Action):
-                self._actions[typed]()
-            else:
-                self._run_line(typed)
+            self._attempt(act)
         except KeyboardInterrupt:
             self._screen.close()
             self._screen.note("\n(interrupted)")
+
+    def _attempt(self, act: Callable[[], None]) -> None:
+        self._at = None
+        try:
+            act()
+        except MachineUnreachable as error:
+            self._cut_off(error)
         except NatlabError as error:
+            self._place.troubled |= isinstance(error, InfrastructureError)
             self._screen.error(error)
+
+    def _cut_off(self, error: MachineUnreachable) -> None:
+        """Say why a machine can't be reached any more, as far as that is known, and offer the way back."""
+        machine = self._at
+        if machine is None and (found := self._unreachable()) is not None:
+            machine, error = found
+        if isinstance(error, LockedOut) and machine is not None and machine in self._last:
+            error = explain_lockout(error, machine, self._last[machine])
+        self._place.troubled = self._asked = True
+        self._screen.broken(error, self._place.index + 1)
+
+    def _unreachable(self) -> tuple[str, MachineUnreachable] | None:
+        """Ask the machines themselves which of them can't be reached: what a check ran into does not say."""
+        self._screen.wait("asking the machines for a sign of life")
+        try:
+            return self._runner.unreachable()
+        finally:
+            self._screen.close()
 
     def _run_line(self, line: str) -> None:
         """Run the learner's own command line on the step's machine, then look what it has changed."""
         step = self._lab.steps[self._place.index]
+        self._at, self._last[step.machine] = step.machine, line
         try:
-            status = self._machines[step.machine].stream(["bash", "-c", line])
+            status = self._runner.machines[step.machine].stream(["bash", "-c", line])
         finally:
             self._screen.to_margin()
+        self._at = None
         if status:
             self._screen.status(status)
         self._count_as_shown(line, status)
@@ -148,7 +200,10 @@ class Lesson:
             self._next_step()
             return
         if place.commands_run < len(step.commands):
-            result = self._runner.run_command(step.commands[place.commands_run])
+            command = step.commands[place.commands_run]
+            self._at, self._last[command.machine] = command.machine, command.line
+            result = self._runner.run_command(command)
+            self._at = None
             if not result.ok:
                 return
             place.commands_run += 1
@@ -158,16 +213,23 @@ class Lesson:
 
     def _next_step(self) -> None:
         if self._place.index + 1 < len(self._lab.steps):
-            self._place = self._arrive(self._place.index + 1)
+            self._go_to(self._place.index + 1)
         else:
             self._finished = self._over = True
 
     def _verify(self) -> None:
         """Measure the step's checks. What has passed once can fail again: the learner may have undone it."""
         place = self._place
+        if not self._begun:
+            self._go_to(place.index)
+            return
         result = self._runner.verify()
         self._results[place.index] = result
+        if result.outcome is Outcome.CANNOT_TELL and (gone := self._unreachable()) is not None:
+            self._at, error = gone
+            raise error
         passed_before, place.passed = place.passed, result.outcome is Outcome.PASSED
+        place.troubled = not self._may_go_on()
         if place.passed and not passed_before:
             self._screen.passed(result.step)
         elif not place.passed:
@@ -192,7 +254,23 @@ class Lesson:
         if self._place.index == 0:
             self._screen.note("This is the first step.")
         else:
-            self._place = self._arrive(self._place.index - 1)
+            self._go_to(self._place.index - 1)
+
+    def _ask_reset(self) -> None:
+        self._asked = True
+        self._screen.ask_reset(self._place.index + 1)
+
+    def _reset(self) -> None:
+        """Put the machines back to how they were when this step began, and begin it again."""
+        index = self._place.index
+        self._place.troubled = True  # until it is done: an interrupt, or a step that can't be redone, leaves half of it
+        self._screen.wait("putting the machines back")
+        self._restore(index)
+        self._screen.close()
+        self._furthest = index
+        self._last.clear()
+        self._results = {number: result for number, result in self._results.items() if number < index}
+        self._go_to(index)
 
     def _leave(self) -> None:
         self._over = True

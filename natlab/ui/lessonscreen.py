@@ -28,6 +28,7 @@ _KEYS = (
     (Action.CHECK, "check"),
     (Action.TABLE, "table"),
     (Action.BACK, "back"),
+    (Action.RESET, "reset"),
     (Action.HELP, "help"),
     (Action.LEAVE, "leave"),
 )
@@ -40,7 +41,8 @@ A line that ends in a backslash goes on in the next. Ctrl-C ends a running comma
 s  the step's solution
 c  check again, and say why
 n  the nat table as it is now
-b  back to the step before
+b  back to the step before; the machines stay as they are
+r  reset: put the machines back to how they were when this step began
 q  leave; the machines stay up, and you can come back"""
 
 
@@ -96,9 +98,12 @@ class LessonScreen:
         heading = Sheet(lambda ink: [ink.text(words, "dim")])
         self._show(_BLANK, heading, render_command(command))
 
-    def keys(self, enter: str) -> None:
-        """Name the keys; `enter` says what Enter does now."""
-        self._show(_BLANK, Sheet(lambda ink: [_keys(ink, enter)]))
+    def keys(self, enter: str, *, reset: bool) -> None:
+        """Name the keys; `enter` says what Enter does now.
+
+        There is room in one line for the way back within the step or for the one out of it: `reset` says which is told.
+        """
+        self._show(_BLANK, Sheet(lambda ink: [_keys(ink, enter, Action.BACK if reset else Action.RESET)]))
 
     def help(self, machine: str) -> None:
         self._say(_HELP.format(machine=machine))
@@ -117,6 +122,20 @@ class LessonScreen:
         passed = sum(check.verdict.outcome is Outcome.PASSED for check in result.results)
         way = "? gives a hint" if result.outcome is Outcome.FAILED else "c checks again"
         self._say(f"{passed} of {len(result.results)} checks passed. You are still on this step: {way}.")
+
+    def ask_reset(self, number: int) -> None:
+        """Say what a reset does, before it is done."""
+        what = f"This puts the machines back to how they were when step {number} began: what was done since is lost."
+        self._say(f"{what} r once more does it, anything else does not.")
+
+    def wait(self, words: str) -> None:
+        """Show a sign of life until the next event, or until closed."""
+        self._waiting.start(words)
+
+    def broken(self, error: NatlabError, number: int) -> None:
+        """Say what became of a machine, and that there is a way back to step `number`."""
+        hint = f"r puts the machines back to how they were when step {number} began; what was done since is lost"
+        self.error(NatlabError(error.message, hint))
 
     def left(self) -> None:
         """End the line on which the prompt stands."""
@@ -185,9 +204,9 @@ class LessonScreen:
 _BLANK = Text()
 
 
-def _keys(ink: Ink, enter: str) -> Text:
-    """Return the keys in as few lines as fit; a key and its word stay together."""
-    pieces = [f"Enter {enter}", *(f"{action.value} {does}" for action, does in _KEYS)]
+def _keys(ink: Ink, enter: str, untold: Action) -> Text:
+    """Return all keys but one, in as few lines as fit; a key and its word stay together."""
+    pieces = [f"Enter {enter}", *(f"{action.value} {does}" for action, does in _KEYS if action is not untold)]
     lines = [""]
     for piece in pieces:
         longer = f"{lines[-1]}  {piece}" if lines[-1] else piece

@@ -18,6 +18,8 @@ from natlab.events import (
     LabStarted,
     MachinesReady,
     Notice,
+    RedoStarted,
+    StageReached,
     StepEnded,
     StepStarted,
     TableShown,
@@ -63,6 +65,11 @@ def _step_started(event: StepStarted) -> Sheet:
     return Sheet(lambda ink: [Text(), ink.text(f"Step {event.number} of {event.of}: {event.step.title}", "bold")])
 
 
+@draw.register(RedoStarted)
+def _redo_started(event: RedoStarted) -> Sheet:
+    return Sheet(lambda ink: [ink.text(f"Doing step {event.number} of {event.of} again: {event.step.title}", "dim")])
+
+
 @draw.register(CommandStarted)
 def _command_started(event: CommandStarted) -> Sheet:
     return render_command(event.command)
@@ -106,6 +113,10 @@ def waits_for(event: Event) -> str | None:
     match event:
         case LabStarted():
             return "starting the machines"
+        case StageReached():
+            return f"{event.machine}: {event.stage}" + (f", waiting for: {event.next}" if event.next else "")
+        case RedoStarted():
+            return f"doing step {event.number} again"
         case CommandStarted():
             return f"running a command on {event.command.machine}"
         case CheckStarted():

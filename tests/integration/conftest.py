@@ -29,6 +29,8 @@ AS_USER = (
     f"USER={USER}",
 )
 """Unlike su and runuser, these exec: a signal to the process is a signal to natlab."""
+NETNS = {"NATLAB_PROVIDER": "netns"}
+"""Whatever else this computer could run: a test that wants another provider says so."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Learner:
     environment: dict[str, str] = field(default_factory=dict)
 
     def argv(self, *arguments: str) -> list[str]:
-        variables = {"XDG_STATE_HOME": str(self.state), "LANG": "C.UTF-8", "TERM": "xterm-256color", **self.environment}
+        variables = {"XDG_STATE_HOME": str(self.state), "LANG": "C.UTF-8", "TERM": "xterm-256color", **NETNS}
+        variables |= self.environment
         return [*self.prefix, "env", *(f"{key}={value}" for key, value in variables.items()), self.natlab, *arguments]
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -94,7 +97,7 @@ def user_natlab(tmp_path_factory: pytest.TempPathFactory) -> str:
     venv = home / "venv"
     if not (venv / "bin/pip").exists():
         _checked(*AS_USER, USER_PYTHON, "-m", "venv", str(venv))
-    _checked(*AS_USER, str(venv / "bin/pip"), "install", "--quiet", "--upgrade", "--force-reinstall", str(copy))
+    _checked(*AS_USER, str(venv / "bin/pip"), "install", "--quiet", "--upgrade", "--force-reinstall", f"{copy}[libvirt]")
     return str(venv / "bin/natlab")
 
 

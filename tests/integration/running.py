@@ -12,6 +12,7 @@ from natlab.checks.base import World
 from natlab.checks.run import run_checks
 from natlab.diagnose import explain
 from natlab.model import CommandResult, Outcome, Verdict
+from natlab.providers import registry
 from natlab.runner import Runner
 from natlab.store import Store
 from tests.integration.conftest import must_be_root
@@ -64,7 +65,7 @@ class RunningLab:
 
     def verify_soon(self, number: int) -> dict[str, Verdict]:
         """Measure a step as the runner does, but wait less long for an answer that is not to come."""
-        lab, silence = self.running.lab, self.running.provider.silence
+        lab, silence = self.running.lab, self.running.site.silence
         world = World(lab, self.running.machines, patience=SHORT_PATIENCE, silence=silence)
         results = run_checks(lab.steps[number - 1], world, lambda _: None, lambda _: None, explain)
         return {result.check.id: result.verdict for result in results}
@@ -76,8 +77,10 @@ def running_lab(folder: Path) -> Iterator[RunningLab]:
     must_be_root()
     source = labfile.find(LAB)
     lab = labfile.load(source)
-    with session.fresh(Store(folder).instance("test"), lab, source, "netns", keep=False) as running:
-        yield RunningLab(running, Runner(lab, running.machines, lambda _: None, running.provider.silence))
+    with session.fresh(
+        Store(folder).instance("test"), lab, source, registry.get("netns"), lambda _: None, keep=False
+    ) as running:
+        yield RunningLab(running, Runner(lab, running.machines, lambda _: None, running.site.silence))
 
 
 def outcomes(verdicts: dict[str, Verdict]) -> dict[str, Outcome]:

@@ -30,9 +30,8 @@ def test_everything_that_is_missing_is_named_at_once_with_its_remedy() -> None:
     ]
 
 
-def test_every_provider_is_found_by_its_name_and_auto_is_one_of_them() -> None:
+def test_every_provider_is_found_by_its_name() -> None:
     assert {registry.get(name).name for name in registry.PROVIDERS} == set(registry.PROVIDERS)
-    assert registry.resolve(registry.AUTO) in registry.PROVIDERS
 
 
 @pytest.mark.parametrize("name", ["docker", "", "NETNS"])

@@ -34,7 +34,7 @@ def test_a_path_that_is_no_text_survives_too() -> None:
 def test_the_host_gets_a_bridge_and_one_port_a_machine() -> None:
     assert wiring.host_batch(PLAN, {"host": 5, "vm-2": 9}).splitlines() == [
         "link set lo up",
-        "link add virbr0 type bridge stp_state 0 forward_delay 0",
+        f"link add virbr0 address {wiring.BRIDGE_MAC} type bridge stp_state 0 forward_delay 0",
         "link set virbr0 up",
         "address add 192.168.122.1/24 brd + dev virbr0",
         "link add vnet0 type veth peer name eth0 address 52:54:00:14:61:98 netns 9",

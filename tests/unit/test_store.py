@@ -96,8 +96,8 @@ def test_a_folder_in_which_nothing_was_made_goes(instance: Instance) -> None:
 def test_removing_takes_all_and_can_be_followed_by_another_start(instance: Instance) -> None:
     with instance.locked():
         instance.write(JOURNAL)
-        (instance.world / "deep").mkdir(parents=True)
-        (instance.folder / "link").symlink_to(instance.world)
+        (instance.empty_world() / "deep").mkdir()
+        (instance.folder / "link").symlink_to(instance.folder / "world")
         instance.remove()
     assert not instance.exists()
     with instance.locked():

@@ -71,3 +71,64 @@ def test_debug_prints_what_is_run_ready_to_paste(
     monkeypatch.setenv(local.DEBUG, "1")
     local.run(["echo", "a b"])
     assert capsys.readouterr().err == "+ echo 'a b'\n"
+
+
+def test_each_line_of_either_stream_comes_as_it_is_printed() -> None:
+    heard: list[tuple[str, float]] = []
+    started = time.monotonic()
+    script = "echo one; sleep 0.5; printf 'two\\n\\nb\\377d'; echo three >&2; exit 7"
+    status = local.run_streaming(
+        ["sh", "-c", script], lambda line: heard.append((line, time.monotonic() - started)), timeout=10
+    )
+    assert status == 7
+    assert [line for line, _ in heard] == ["one", "two", "", "b\ufffddthree"]
+    assert heard[0][1] < 0.4 < heard[1][1]
+
+
+def test_a_last_line_without_its_end_is_heard() -> None:
+    heard: list[str] = []
+    assert local.run_streaming(["printf", "a\\nb"], heard.append, timeout=10) == 0
+    assert heard == ["a", "b"]
+
+
+def test_a_streaming_program_runs_where_and_with_what_it_is_told(tmp_path: Path) -> None:
+    heard: list[str] = []
+    environment = {"PATH": local.SYSTEM_PATH, "WORD": "x"}
+    script = "pwd; echo $WORD $HOME; cat"
+    local.run_streaming(["sh", "-c", script], heard.append, timeout=10, environment=environment, folder=tmp_path)
+    assert heard == [str(tmp_path), "x"]
+
+
+@pytest.mark.parametrize("script", ["echo a; sleep 60", "exec >&- 2>&-; sleep 60"], ids=["silent", "closed"])
+def test_a_streaming_program_that_takes_too_long_is_ended(script: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(CommandTimeout, match=r"did not end within 0\.3 s"):
+        local.run_streaming(["sh", "-c", script], lambda _: None, timeout=0.3)
+    assert time.monotonic() - started < 5
+
+
+def test_a_listener_that_breaks_ends_the_program(tmp_path: Path) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    script = f"sleep 60 & echo $! >{tmp_path}/child; echo a; wait"
+    with pytest.raises(KeyboardInterrupt):
+        local.run_streaming(["sh", "-c", script], interrupted, timeout=60)
+    child = int((tmp_path / "child").read_text(encoding="ascii"))
+    until = time.monotonic() + 5
+    while _runs(child) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not _runs(child)
+
+
+def test_what_a_streaming_program_leaves_running_keeps_nobody_waiting() -> None:
+    heard: list[str] = []
+    started = time.monotonic()
+    status = local.run_streaming(["sh", "-c", "setsid sleep 20 & echo started; exit 3"], heard.append, timeout=10)
+    assert time.monotonic() - started < 5
+    assert (status, heard) == (3, ["started"])
+
+
+def test_a_streaming_program_that_is_not_there() -> None:
+    with pytest.raises(ProgramMissing, match="/no/such: no such program"):
+        local.run_streaming(["/no/such"], lambda _: None, timeout=1)

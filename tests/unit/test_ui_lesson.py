@@ -23,7 +23,7 @@ from ui_story import (
     written,
 )
 
-from natlab.errors import MachineUnreachable
+from natlab.errors import InfrastructureError, LockedOut, MachineUnreachable, NatlabError
 from natlab.events import (
     CheckEnded,
     CheckStarted,
@@ -52,19 +52,33 @@ class World:
         self.ran: list[str] = []
         self.judge = judge
         self.status = status
-        self.gone = False
+        self.gone: NatlabError | None = None
+        self.cut_by: str | None = None
+        """The line after which the machine runs on, and can't be reached."""
         self.interrupted = False
         self.threads: list[int] = []
 
     def do(self, line: str) -> int:
-        if self.gone:
-            raise MachineUnreachable("vm-1 is gone: its first process ended", "natlab down, then start again")
+        self.answer()
         if self.interrupted:
             self.interrupted = False
             raise KeyboardInterrupt
         self.threads.append(threading.active_count())
         self.ran.append(line.replace("\\\n", ""))
+        if line == self.cut_by:
+            self.gone = LockedOut("vm-1 runs, and no longer answers natlab", "a hint for elsewhere")
         return self.status
+
+    def answer(self) -> None:
+        if self.gone is not None:
+            raise self.gone
+
+    def start_again(self) -> None:
+        self.ran.clear()
+        self.gone = self.cut_by = None
+
+
+GONE = MachineUnreachable("vm-1 is gone: its first process ended", "natlab down, then start again")
 
 
 class ScriptedMachine:
@@ -73,7 +87,10 @@ class ScriptedMachine:
         self._world = world
 
     def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 10.0) -> CommandResult:
-        raise NotImplementedError
+        """Give a sign of life: the scripted runner asks for nothing else."""
+        assert list(argv) == ["true"]
+        self._world.answer()
+        return CommandResult(("true",), 0, "", "", 0.0)
 
     def stream(self, argv: Sequence[str]) -> int:
         assert list(argv[:2]) == ["bash", "-c"]
@@ -87,13 +104,16 @@ class ScriptedRunner(Runner):
     """The runner's side of a lesson: the same calls and the same events, with verdicts from the world's judge."""
 
     def __init__(self, lab: Lab, world: World, emit: Listener) -> None:
-        super().__init__(lab, {}, emit)
+        super().__init__(lab, {"vm-1": ScriptedMachine(world)}, emit)
         self.world = world
         self.begun: list[int] = []
         self.verified = 0
+        self.notices = True
+        """The machine is asked outside of checks, too, where its silence is no doubt but an error."""
         self.current = lab.steps[0]
 
     def begin(self, index: int) -> None:
+        self.world.answer()
         self.begun.append(index)
         self.current = self.lab.steps[index]
         self.emit(StepStarted(self.current, index + 1, len(self.lab.steps)))
@@ -105,6 +125,8 @@ class ScriptedRunner(Runner):
         return event.result
 
     def verify(self) -> StepResult:
+        if self.notices:
+            self.world.answer()
         self.verified += 1
         verdict = self.world.judge(self.world.ran)
         result = step_result(self.current, *[verdict] * len(self.current.checks))
@@ -116,6 +138,7 @@ class ScriptedRunner(Runner):
         return result
 
     def table(self, machine: str) -> NatTable:
+        self.world.answer()
         return table(dnat=len(self.world.ran)) if DNAT in self.world.ran else table()
 
 
@@ -125,11 +148,13 @@ class Sitting:
     def __init__(self, *lines: Scripted, judge: Judge = lambda _ran: PASSED, lab: Lab = LAB, width: int = 80) -> None:
         self.world = World(judge)
         self.prompts: list[str] = []
+        self.restored: list[int] = []
+        self.not_restored: BaseException | None = None
         self._script: Iterator[Scripted] = iter(lines)
         self._console, self._file = console(width)
         self._screen = LessonScreen(self._console)
         self.runner = ScriptedRunner(lab, self.world, self._screen)
-        self.lesson = Lesson(lab, self.runner, {"vm-1": ScriptedMachine(self.world)}, self._screen, self._read)
+        self.lesson = Lesson(lab, self.runner, self._screen, self._read, self._restore)
 
     def sit(self, start: int = 0) -> LessonEnd:
         with self._screen:
@@ -138,6 +163,12 @@ class Sitting:
     @property
     def seen(self) -> str:
         return written(self._file)
+
+    def _restore(self, index: int) -> None:
+        if self.not_restored is not None:
+            raise self.not_restored
+        self.restored.append(index)
+        self.world.start_again()
 
     def _read(self, prompt: str) -> str:
         self.prompts.append(prompt)
@@ -340,9 +371,130 @@ def test_ctrl_c_during_a_command_is_not_the_end_of_the_lesson() -> None:
 
 def test_a_machine_that_is_gone_is_said_and_the_prompt_comes_back() -> None:
     sitting = Sitting("ls", "q")
-    sitting.world.gone = True
+    sitting.world.gone = GONE
     sitting.sit()
-    assert "natlab: vm-1 is gone: its first process ended\nhint: natlab down, then start again" in sitting.seen
+    assert "natlab: vm-1 is gone: its first process ended\nhint: r puts the machines back to how" in sitting.seen
+    assert "start again" not in sitting.seen
+
+
+# --- the way back -----------------------------------------------------------------------------------------------------
+
+
+def test_r_asks_and_a_second_r_brings_the_step_back() -> None:
+    sitting = Sitting("", "", "rm -rf /usr", "r", "r", "n", "q", judge=has(FORWARD))
+    end = sitting.sit()
+    assert sitting.restored == [1]
+    assert sitting.runner.begun == [0, 1, 1]
+    assert [result.step.id for result in end.steps] == ["step-1"], "what was found before the reset counts no more"
+    compare("screens/lesson-reset-80.txt", sitting.seen)
+
+
+@pytest.mark.parametrize("between", ["ls", "h", "n", KeyboardInterrupt], ids=str)
+def test_one_r_does_nothing_whatever_comes_next(between: Scripted) -> None:
+    sitting = Sitting("r", between, "r", "q", judge=has(FORWARD), width=200)
+    sitting.sit()
+    assert sitting.restored == []
+    assert sitting.seen.count("what was done since is lost") == 2
+
+
+def test_a_reset_of_an_earlier_step_takes_the_later_ones_along() -> None:
+    sitting = Sitting("", "", "b", "r", "r", "", "", "q")
+    end = sitting.sit()
+    assert sitting.runner.begun == [0, 1, 0, 0, 1]
+    assert sitting.world.ran == [FORWARD], "the step is to be done again before one goes on"
+    assert end.at == 1
+
+
+def test_the_reset_key_is_told_once_there_is_something_to_reset() -> None:
+    sitting = Sitting("ls", "", "", "q", judge=has(FORWARD))
+    sitting.sit()
+    keys = [line for line in sitting.seen.splitlines() if line.startswith("Enter ")]
+    assert ["r reset" in line for line in keys] == [False, True, False, False]
+
+
+CUTS = {
+    "sudo iptables -P INPUT DROP": "that policy drops what comes in",
+    "iptables -t nat -A POSTROUTING -j SNAT --to-source 192.168.122.1": "that rule rewrites whatever leaves",
+    "ip link set eth0 down": "that takes eth0 down",
+}
+
+
+@pytest.mark.parametrize("line", CUTS)
+def test_a_learner_who_has_locked_natlab_out_is_told_why_and_comes_back(line: str) -> None:
+    sitting = Sitting(line, "r", FORWARD, "", "", "", "", judge=has(FORWARD), width=200)
+    sitting.runner.notices = False
+    sitting.world.judge = lambda ran: DOUBT if sitting.world.gone else has(FORWARD)(ran)
+    sitting.world.cut_by = line
+    assert sitting.sit().finished
+    told = f"natlab: since `{line}` vm-1 can't be reached any more: natlab comes in by SSH, and {CUTS[line]}"
+    assert told in sitting.seen
+    assert "hint: r puts the machines back to how they were when step 1 began" in sitting.seen
+    assert sitting.restored == [0], "one r is enough where it has just been offered"
+
+
+@pytest.mark.parametrize("notices", [True, False], ids=["an error", "a doubt of the checks"])
+def test_a_lock_out_is_seen_wherever_it_shows(notices: bool) -> None:
+    sitting = Sitting("nft -f /root/mine", "n", "q", judge=lambda _ran: DOUBT, width=200)
+    sitting.runner.notices = notices
+    sitting.world.cut_by = "nft -f /root/mine"
+    sitting.sit()
+    told = "vm-1 runs, and no longer answers natlab; the last command there was `nft -f /root/mine`\nhint: r puts"
+    assert sitting.seen.count(told) == 2
+    assert "a hint for elsewhere" not in sitting.seen
+    assert "c checks again" not in sitting.seen
+
+
+def test_a_solution_that_locks_natlab_out() -> None:
+    cut = "sudo iptables \\\n  -I INPUT 1 -p tcp --dport 22 -j REJECT"
+    step = replace(LAB.steps[0], commands=(Command("vm-1", cut),))
+    sitting = Sitting("", "q", lab=replace(LAB, steps=(step,)), width=200)
+    sitting.world.cut_by = cut
+    sitting.sit()
+    told = "since `sudo iptables -I INPUT 1 -p tcp --dport 22 -j REJECT` vm-1 can't be reached any more"
+    assert f"{told}: natlab comes in by SSH, and that rule rejects what comes in" in sitting.seen
+
+
+def test_who_comes_back_to_a_machine_that_is_cut_off_comes_back_to_a_prompt() -> None:
+    sitting = Sitting("c", "r", "", "q")
+    sitting.world.gone = LockedOut("vm-1 runs, and no longer answers natlab")
+    end = sitting.sit(start=1)
+    assert sitting.seen.count("vm-1 runs, and no longer answers natlab") == 2
+    assert sitting.restored == [1]
+    assert sitting.runner.begun == [1]
+    assert end.at == 1
+
+
+def test_a_step_that_could_not_begin_begins_when_the_machine_answers_again() -> None:
+    sitting = Sitting("c", "q")
+    sitting.world.gone = InfrastructureError("vm-1: nft: no such file")
+
+    def read(prompt: str) -> str:
+        sitting.world.gone = None
+        return sitting._read(prompt)
+
+    sitting.lesson._keyboard._read_line = read
+    sitting.sit()
+    assert "natlab: vm-1: nft: no such file" in sitting.seen
+    assert sitting.runner.begun == [0]
+    assert "Step 1 of 2" in sitting.seen
+
+
+def test_a_reset_that_fails_says_so_and_can_be_tried_again() -> None:
+    sitting = Sitting("r", "r", "r", "q")
+    sitting.not_restored = InfrastructureError("step 1 could not be done again: it broke")
+    end = sitting.sit()
+    assert "natlab: step 1 could not be done again: it broke" in sitting.seen
+    assert sitting.seen.count("r once more") == 2
+    assert not end.finished
+    assert "r reset" in sitting.seen
+
+
+def test_ctrl_c_during_a_reset_is_not_the_end_of_the_lesson() -> None:
+    sitting = Sitting("r", "r", "q")
+    sitting.not_restored = KeyboardInterrupt()
+    sitting.sit()
+    assert "(interrupted)" in sitting.seen
+    assert "r reset" in sitting.seen
 
 
 def test_no_thread_of_natlabs_runs_beside_a_command_with_its_own_terminal() -> None:

@@ -1,0 +1,67 @@
+"""Whether KVM works on the computer of a daemon: what the daemon says, what was seen there before, and then a trial."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from natlab.errors import PreflightError, UsageError
+from natlab.providers.libvirt.accel import AUTO, KVM, TCG
+from natlab.providers.libvirt.connection import Connection, refusal_of, said_of
+
+SPEAKS_WITHIN = 6.0
+"""Seconds in which a kernel under KVM prints its first line; it takes less than one."""
+SPOKE = "Linux version"
+"""What that line has in it."""
+SILENT = "a kernel under KVM says nothing there"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which acceleration to start with."""
+
+    accel: str
+    proven: bool
+    """False if it has yet to be seen whether a kernel speaks under it."""
+    why: str | None = None
+    """What is against KVM, if it was not taken."""
+
+
+class Trials:
+    """What was found out about daemons' computers before, one file a computer."""
+
+    def __init__(self, folder: Path, uri: str, daemon: Connection) -> None:
+        self._daemon = daemon
+        with said_of(f"the computer of {uri}"):
+            about = [daemon.handle.getHostname(), str(daemon.handle.getLibVersion()), str(daemon.handle.getVersion())]
+        self._file = folder / f"kvm-{hashlib.sha256(' '.join([uri, *about]).encode()).hexdigest()[:16]}.json"
+
+    def choose(self, asked: str) -> Choice:
+        """Return what to start with. UsageError for an unknown word, PreflightError if KVM is asked for in vain."""
+        if asked not in (AUTO, KVM, TCG):
+            raise UsageError(f"there is no acceleration `{asked}`", "choose one of: auto, kvm, tcg")
+        if asked == TCG:
+            return Choice(TCG, True)
+        refused = refusal_of(lambda: self._daemon.handle.getDomainCapabilities(None, None, None, KVM))
+        works = self._known()
+        if refused is None and (works is not False or asked == KVM):
+            return Choice(KVM, works is True)
+        why = refused or SILENT
+        if asked == KVM:
+            raise PreflightError(f"KVM does not work there: {why}", "`--accel tcg` emulates in software")
+        return Choice(TCG, True, why)
+
+    def remember(self, *, works: bool) -> None:
+        """Spare the next start the trial."""
+        with contextlib.suppress(OSError):  # then it will be tried again
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.write_text(json.dumps({"works": works}), encoding="utf-8")
+
+    def _known(self) -> bool | None:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            works = json.loads(self._file.read_text(encoding="utf-8"))["works"]
+            return works if isinstance(works, bool) else None
+        return None

@@ -1,0 +1,106 @@
+"""Which acceleration a daemon's computer is tried with, and a machine's console as it comes through libvirt."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+
+from natlab.errors import PreflightError, UsageError
+from natlab.providers.libvirt.connection import Connection
+from natlab.providers.libvirt.console import Console
+from natlab.providers.libvirt.trial import SILENT, Choice, Trials
+
+URI = "qemu:///system"
+
+
+class Daemon:
+    """A daemon that says of KVM what it is given, and has a stream to hear a console by."""
+
+    def __init__(self, kvm: str | None = None, host: str = "server", words: tuple[bytes, ...] = ()) -> None:
+        self.kvm, self.host, self.words = kvm, host, list(words)
+        self.aborted = False
+
+    def getHostname(self) -> str:  # noqa: N802 - libvirt's names, here and below
+        return self.host
+
+    def getLibVersion(self) -> int:  # noqa: N802
+        return 9000000
+
+    def getVersion(self) -> int:  # noqa: N802
+        return 7002000
+
+    def getDomainCapabilities(self, *_: object) -> str:  # noqa: N802
+        if self.kvm is not None:
+            error = libvirt.libvirtError("it failed")
+            error.err = (libvirt.VIR_ERR_INVALID_ARG, 0, self.kvm, 2, None, None, None, 0, 0)
+            raise error
+        return "<domainCapabilities/>"
+
+    def newStream(self, _flags: int) -> Any:  # noqa: N802
+        return self
+
+    def openConsole(self, *_: object) -> None:  # noqa: N802
+        pass
+
+    def recv(self, _size: int) -> bytes:
+        return self.words.pop(0) if self.words else b""
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def trials(folder: Path, daemon: Daemon | None = None) -> Trials:
+    return Trials(folder, URI, Connection(daemon or Daemon()))
+
+
+def test_kvm_is_tried_where_nothing_is_known(tmp_path: Path) -> None:
+    assert trials(tmp_path).choose("auto") == Choice("kvm", proven=False)
+
+
+def test_what_was_seen_is_believed_the_next_time(tmp_path: Path) -> None:
+    trials(tmp_path / "cache").remember(works=True)
+    assert trials(tmp_path / "cache").choose("auto") == Choice("kvm", proven=True)
+    trials(tmp_path / "cache").remember(works=False)
+    assert trials(tmp_path / "cache").choose("auto") == Choice("tcg", True, SILENT)
+    # Who asks for it by name gets another trial, and what was seen on one computer says nothing of another.
+    assert trials(tmp_path / "cache").choose("kvm") == Choice("kvm", proven=False)
+    assert not trials(tmp_path / "cache", Daemon(host="another")).choose("auto").proven
+
+
+def test_a_memory_that_cant_be_read_is_none(tmp_path: Path) -> None:
+    trials(tmp_path).remember(works=True)
+    (file,) = tmp_path.iterdir()
+    for text in ("", "[]", '{"works": 1}', "{}"):
+        file.write_text(text)
+        assert not trials(tmp_path).choose("auto").proven
+
+
+def test_a_daemon_without_kvm_is_not_tried(tmp_path: Path) -> None:
+    without = Daemon(kvm="KVM is not supported by '/usr/bin/qemu' on this host")
+    assert trials(tmp_path, without).choose("auto") == Choice("tcg", True, without.kvm)
+    with pytest.raises(PreflightError, match="KVM does not work there: KVM is not supported"):
+        trials(tmp_path, without).choose("kvm")
+
+
+def test_software_emulation_needs_no_trial(tmp_path: Path) -> None:
+    assert trials(tmp_path).choose("tcg") == Choice("tcg", True)
+
+
+def test_an_unknown_acceleration_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no acceleration `xen`"):
+        trials(tmp_path).choose("xen")
+
+
+def test_a_console_is_all_that_was_said_in_a_form_that_can_be_shown() -> None:
+    daemon = Daemon(words=(b"Linux ver", b"sion 6.1\r\n\x1b[31mr\xc3", b"\xa9d\xff\n"))
+    console = Console(Connection(daemon), daemon, "vm-1")
+    until = time.monotonic() + 5
+    while not console.text().endswith("\n") or "d" not in console.text():
+        assert time.monotonic() < until
+    assert console.text() == "Linux version 6.1\n[31mréd�\n"
+    console.close()
+    assert daemon.aborted
