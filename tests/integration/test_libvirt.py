@@ -150,7 +150,7 @@ def test_bad_choices_are_told_in_one_line(virtual: Learner) -> None:
     said = must(virtual.run("up", LAB, "--image", "/nowhere/debian.qcow2"), code=2)
     assert "/nowhere/debian.qcow2" in said
     said = must(virtual.run("up", LAB, "--provider", "netns", "--image", "bookworm"), code=2)
-    assert "--image" in said
+    assert "not for the provider netns" in said
 
 
 def locked_out_machines_are_told_and_reset(virtual: Learner) -> None:

@@ -13,6 +13,7 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 from natlab.errors import CommandTimeout, InfrastructureError, PreflightError, UsageError
 from natlab.events import Listener, Notice
@@ -138,4 +139,4 @@ def try_kvm(kernel: Path) -> Verdict:
     if _SPOKE in result.stdout:
         return Verdict(True, "a kernel started under KVM")
     said = result.stderr.strip().splitlines() or ["QEMU ended without a word"]
-    return Verdict(False, f"{DEVICE} opens, but QEMU fails under it ({said[-1][:120]})")
+    return Verdict(False, f"{DEVICE} opens, but QEMU fails under it ({shorten(said[-1], 100)})")
