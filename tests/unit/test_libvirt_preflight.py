@@ -26,11 +26,11 @@ def test_everything_is_there_on_a_computer_that_tests_virtual_machines() -> None
 
 
 def test_too_little_memory_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "_available_mib", lambda: 811)
+    monkeypatch.setattr(preflight, "_available_mib", lambda: 887)
     finding = found("memory")
     assert finding.outcome is Outcome.FAILED
-    assert "811 MiB available, 812 MiB needed" in finding.actual
-    monkeypatch.setattr(preflight, "_available_mib", lambda: 812)
+    assert "887 MiB available, 888 MiB needed" in finding.actual
+    monkeypatch.setattr(preflight, "_available_mib", lambda: 888)
     assert found("memory").outcome is Outcome.PASSED
     monkeypatch.setattr(preflight, "_available_mib", lambda: None)
     assert found("memory").outcome is Outcome.CANNOT_TELL

@@ -118,7 +118,8 @@ def _connected(uri: str, hint: str | None = None) -> Iterator[Connection]:
         try:
             yield daemon
         finally:
-            daemon.close()
+            with contextlib.suppress(InfrastructureError):
+                daemon.close()
     except InfrastructureError as error:
         error.hint = error.hint or hint
         raise

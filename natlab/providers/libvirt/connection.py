@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from natlab.errors import InfrastructureError, MachineUnreachable, PreflightError
+from natlab.providers.libvirt.bounded import Bounded, Limit, within
 from natlab.providers.libvirt.xml import snapshot_xml, tag_of
 
 try:
@@ -49,6 +49,8 @@ BUILD = libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD
 PHYSICAL = libvirt.VIR_STORAGE_VOL_GET_PHYSICAL
 POOL_RUNNING = libvirt.VIR_STORAGE_POOL_RUNNING
 
+_LONGEST_CALL = 45.0
+"""Seconds that one call may take; to start a machine takes a daemon one, or some where many are started."""
 _KEEPALIVE, _MISSED = 4, 3
 """Seconds between two questions to a daemon whether it still is there, and how many it may leave unanswered."""
 
@@ -100,28 +102,17 @@ def heard(listen: Callable[[], Any]) -> bytes:
 def reach(uri: str, seconds: float) -> Connection:
     """Connect to somebody else's daemon, which may be far away, or hang; InfrastructureError after so many seconds.
 
-    From then on libvirt itself asks regularly whether the daemon still is there: no call waits for ever.
+    No call to it will wait for ever, either.
     """
     _listen_to_daemons()
-    opened: queue.SimpleQueue[Connection | InfrastructureError] = queue.SimpleQueue()
 
-    def connect() -> None:
-        try:
-            opened.put(Connection.open(uri))
-        except InfrastructureError as error:
-            opened.put(error)
+    def late() -> InfrastructureError:
+        return InfrastructureError(f"the libvirt daemon at {uri} did not answer within {seconds:g} s")
 
-    # libvirt can't be interrupted, nor given a limit: the thread of an attempt that hangs ends with the process.
-    threading.Thread(target=connect, name="natlab-libvirt-open", daemon=True).start()
-    try:
-        answer = opened.get(timeout=seconds)
-    except queue.Empty:
-        raise InfrastructureError(f"the libvirt daemon at {uri} did not answer within {seconds:g} s") from None
-    if isinstance(answer, InfrastructureError):
-        raise answer
+    handle = within(seconds, late, lambda: Connection.open(uri)).handle
     with contextlib.suppress(libvirt.libvirtError):  # a daemon too old for that, or one in this process
-        answer.handle.setKeepAlive(_KEEPALIVE, _MISSED)
-    return answer
+        handle.setKeepAlive(_KEEPALIVE, _MISSED)
+    return Connection(Bounded(handle, Limit(uri, _LONGEST_CALL)))
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from natlab.providers.libvirt.bounded import unbounded
 from natlab.providers.libvirt.connection import Connection, heard, said_of
 
 _CHUNK = 4096
@@ -18,10 +19,11 @@ class Console:
         with said_of(f"the console of {machine} could not be opened"):
             self._stream = daemon.handle.newStream(0)
             domain.openConsole(None, self._stream, 0)
+        self._said = unbounded(self._stream).recv  # a machine may be silent for as long as it likes
         threading.Thread(target=self._listen, name=f"console {machine}", daemon=True).start()
 
     def _listen(self) -> None:
-        while said := heard(lambda: self._stream.recv(_CHUNK)):
+        while said := heard(lambda: self._said(_CHUNK)):
             self._parts.append(said)
 
     def text(self) -> str:

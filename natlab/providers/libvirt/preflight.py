@@ -12,7 +12,7 @@ from natlab.model import Lab, Outcome
 from natlab.providers.base import Finding
 from natlab.providers.libvirt import accel
 from natlab.providers.libvirt.daemon import CONFIGURATION
-from natlab.providers.libvirt.xml import MEMORY_MIB
+from natlab.providers.libvirt.xml import MEMORY_MIB, TRANSLATED_MIB
 from natlab.providers.needs import find_program, find_subordinate_ids
 from natlab.store import Store, cache_folder
 
@@ -28,8 +28,8 @@ MODULES = (
 )
 """Python module, distribution, what it is for."""
 _TUN = Path("/dev/net/tun")
-_QEMU_MIB = 150
-"""What QEMU itself takes for a machine: it translates the guest's code, and keeps the result."""
+_QEMU_MIB = TRANSLATED_MIB + 60
+"""What QEMU itself takes for a machine: the guest's code as it has translated it, and its own."""
 _DISK_MIB_EACH = 400
 """What an instance's machine takes on disk at most while it is being saved: its memory once, and what it wrote."""
 _MIB = 1 << 20

@@ -15,6 +15,9 @@ _CLASSES = {0: "8", 1: "8", 2: "16", 3: "24"}
 MEMORY_MIB = 256
 """What a machine gets: a booted one uses under 100 MiB of it."""
 
+TRANSLATED_MIB = 128
+"""What QEMU may keep of the guest's code in translated form. Left alone it takes 1 GiB for it within minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class DiskPlan:
@@ -68,6 +71,8 @@ def domain_xml(plan: DomainPlan) -> str:
     _add(features, "apic")
     if plan.accel == "kvm":
         _add(domain, "cpu", mode="host-passthrough")
+    else:
+        _text(_add(features, "tcg"), "tb-cache", str(TRANSLATED_MIB), unit="MiB")
     _add(domain, "clock", offset="utc")
     _text(domain, "on_poweroff", "destroy")
     _text(domain, "on_reboot", "restart")
