@@ -11,10 +11,11 @@ BIN := .venv/bin
 # What the labs run (natlab doctor names them one by one), and what a virtual environment needs.
 PACKAGES := bash bsdutils busybox conntrack coreutils curl iproute2 iptables nftables procps python3 python3-venv uidmap util-linux
 # What virtual machines need: to run them, to build their image, and to compile libvirt-python.
-VM_PACKAGES := e2fsprogs libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu mmdebstrap qemu-system-x86 qemu-utils \
-    gcc libc6-dev libvirt-dev pkg-config python3-dev
+VM_PACKAGES := debian-archive-keyring e2fsprogs fdisk libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu mmdebstrap mtools \
+    qemu-system-x86 qemu-utils xz-utils gcc libc6-dev libvirt-dev pkg-config python3-dev
 # What only the tests need: another user to be, programs to type in. And the bench: mininet, to be measured against.
-TEST_PACKAGES := less login openssh-server passwd sudo vim-tiny
+TEST_PACKAGES := dnsmasq-base less libvirt-daemon-system login openssh-client openssh-server passwd sudo vagrant \
+    vagrant-libvirt vim-tiny
 BENCH_PACKAGES := bridge-utils mininet net-tools
 
 .PHONY: help setup vm run test lint bench bench-vm clean

@@ -11,20 +11,21 @@ import typer
 import natlab
 from natlab.cli.context import DEBUG, Context, command
 
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
 app = typer.Typer(
     name="natlab",
     help="Learn how Linux rewrites packets: DNAT and SNAT on real machines, one verified step at a time.",
     no_args_is_help=True,
     rich_markup_mode=None,  # rich would double the time that --help takes
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=_HELP,
 )
-
-
 image_app = typer.Typer(
     help="Build, list, verify, remove and export the disk images that virtual machines boot.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    context_settings=_HELP,
 )
 app.add_typer(image_app, name="image")
 
@@ -70,7 +71,7 @@ InstanceOption = Annotated[
     typer.Option("--instance", "-i", metavar="NAME", help="Which running lab.", autocompletion=_complete_instance),
 ]
 ProviderOption = Annotated[
-    str, typer.Option(envvar="NATLAB_PROVIDER", metavar="auto|libvirt|netns", help="What makes the machines.")
+    str, typer.Option(envvar="NATLAB_PROVIDER", metavar="auto|libvirt|netns|vagrant", help="What makes the machines.")
 ]
 ConnectOption = Annotated[
     str | None,

@@ -9,9 +9,11 @@ tree.sh          the part of a build that is root, of namespaces of its own
 guest/           files laid over Debian's own
 boot/init        the initrd's one program
 initrd.py        the initrd: which kernel modules, in which order, in an archive
+ext4.py          the times in a file system that would differ from build to build
 kernel.py        the kernel as QEMU starts it fastest
 seed.py          who a machine is: a disk beside the image for its first boot, a script for one that was restored
 cloud.py         a stock cloud image, taken apart so that it boots without its boot loader
 nocloud.py       the seed that cloud-init reads
 vagrant.py       natlab's image as a box for Vagrant
+box/             what such a box has besides
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 import natlab
 from natlab.errors import InfrastructureError, NatlabError, UsageError
 from natlab.image import manifest, recipe
+from natlab.image.ext4 import settle_times
 from natlab.image.initrd import initrd
 from natlab.image.kernel import unpacked
 from natlab.image.manifest import Manifest
@@ -169,6 +170,7 @@ def _explained(said: list[str], wanted: Recipe | None, status: int) -> NatlabErr
 
 def pack(work: Path, draft: Path) -> None:
     """Make the image's files out of what `tree.sh` has left in `work`."""
+    settle_times(work / "disk.raw")
     argv = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(work / "disk.raw"), str(draft / DISK)]
     packed = local.run(argv, timeout=_DISK_TIMEOUT)
     if not packed.ok:

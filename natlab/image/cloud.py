@@ -106,7 +106,7 @@ def cloud_image(file: Path, folder: Path | None = None) -> Image:
             draft.rename(kept)
         return _image(file, kept)
     except OSError as error:
-        raise folder_error(kept, error) from error
+        raise folder_error(kept, error, "set XDG_CACHE_HOME to a folder") from error
 
 
 def _identity(file: Path) -> str:

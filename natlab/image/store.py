@@ -221,9 +221,11 @@ def _folder_errors(path: Path) -> Iterator[None]:
         raise folder_error(path, error) from error
 
 
-def folder_error(path: Path, error: OSError) -> InfrastructureError | StateError:
-    """Return natlab's word for an error of the disk or the folder that images are in."""
+def folder_error(
+    path: Path, error: OSError, elsewhere: str = "set XDG_DATA_HOME to a folder"
+) -> InfrastructureError | StateError:
+    """Return natlab's word for an error of a disk or folder; `elsewhere` begins a phrase that says how to avoid it."""
     message = f"{error.filename or path}: {error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InfrastructureError(message, "make room there, or set XDG_DATA_HOME to a folder on another disk")
-    return StateError(message, "set XDG_DATA_HOME to a folder that you can write")
+        return InfrastructureError(message, f"make room there, or {elsewhere} on another disk")
+    return StateError(message, f"{elsewhere} that you can write")

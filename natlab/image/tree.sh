@@ -51,6 +51,7 @@ chroot . update-alternatives --quiet --set iptables /usr/sbin/iptables-nft
 chroot . update-alternatives --quiet --set ip6tables /usr/sbin/ip6tables-nft
 # Everybody may ping by a setting (etc/natlab/settings), and not by an attribute that depends on who builds.
 chroot . setcap -r /bin/ping 2>/dev/null || chmod u-s bin/ping
+rm -f etc/hostname
 echo natlab >etc/hostname
 printf '127.0.0.1 localhost\n' >etc/hosts
 : >etc/fstab

@@ -41,7 +41,7 @@ def export(image: Image, file: Path, tell: Callable[[str], None]) -> None:
             draft.chmod(0o666 & ~_umask())
             draft.replace(file)
     except OSError as error:
-        raise folder_error(file, error) from error
+        raise folder_error(file, error, "name a file in a folder") from error
 
 
 def _umask() -> int:

@@ -97,7 +97,9 @@ def user_natlab(tmp_path_factory: pytest.TempPathFactory) -> str:
     venv = home / "venv"
     if not (venv / "bin/pip").exists():
         _checked(*AS_USER, USER_PYTHON, "-m", "venv", str(venv))
-    _checked(*AS_USER, str(venv / "bin/pip"), "install", "--quiet", "--upgrade", "--force-reinstall", f"{copy}[libvirt]")
+    _checked(
+        *AS_USER, str(venv / "bin/pip"), "install", "--quiet", "--upgrade", "--force-reinstall", f"{copy}[libvirt]"
+    )
     return str(venv / "bin/natlab")
 
 

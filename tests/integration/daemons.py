@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -81,16 +82,10 @@ class Daemon:
             time.sleep(0.05)
 
     def libvirtd(self) -> int:
-        """Return libvirtd's PID, as this computer's processes have it."""
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    here = (folder / "ns/pid").readlink() == Path(f"/proc/{self.pid}/ns/pid").readlink()
-                    if here and (folder / "comm").read_text().strip() == "libvirtd":
-                        return int(folder.name)
-                except OSError:
-                    continue
-        raise AssertionError("no libvirtd runs there")
+        """Return libvirtd's PID, as this computer has it: its own children may be called so for a while."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        (found,) = (int(child) for child in children if Path(f"/proc/{child}/comm").read_text() == "libvirtd\n")
+        return found
 
     def signal(self, number: int) -> None:
         """Send libvirtd a signal; after one that ends it, it has ended when this returns."""
@@ -141,6 +136,7 @@ def _first_process(cache: str) -> None:
         Path(place).mkdir()
     Path("/etc/libvirt/libvirtd.conf").write_text(_LIBVIRTD_CONF)
     Path("/etc/libvirt/qemu.conf").write_text(_QEMU_CONF)
+    _open_kvm()
     _do("ip", "link", "set", "lo", "up")
     _do("hostname", "natlab-server")
     sys.stdout.write("ready\n")
@@ -151,6 +147,14 @@ def _first_process(cache: str) -> None:
             os.waitpid(-1, 0)
         except ChildProcessError:
             time.sleep(0.05)
+
+
+def _open_kvm() -> None:
+    """Let QEMU open /dev/kvm, as udev does: where libvirtd alone can, it probes QEMU anew at each start."""
+    if Path("/dev/kvm").exists():
+        os.mknod("/run/kvm", stat.S_IFCHR | 0o666, Path("/dev/kvm").stat().st_rdev)
+        Path("/run/kvm").chmod(0o666)
+        _do("mount", "--bind", "/run/kvm", "/dev/kvm")
 
 
 def _do(*argv: str) -> None:

@@ -333,6 +333,35 @@ def test_an_instance_runs_as_long_as_one_machine_is_there(daemon: Connection, mo
     assert Connected(Options()).alive(record())
 
 
+class Silent:
+    """What connects to a machine that lets it wait for so many attempts."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.asked = times, list[float]()
+
+    def __call__(self, seconds: float) -> socket.socket:
+        self.asked.append(seconds)
+        if len(self.asked) <= self.times:
+            raise TimeoutError
+        return socket.socket()
+
+
+def gone() -> None:
+    raise MachineUnreachable("vm-1 is gone")
+
+
+def test_a_machine_that_is_gone_is_not_waited_for() -> None:
+    with pytest.raises(MachineUnreachable, match="vm-1 is gone"):
+        connected._dial(Silent(9), gone, 60)
+    with connected._dial(Silent(0), gone, 60):
+        pass  # who answers is there
+    busy = Silent(1)
+    with connected._dial(busy, lambda: None, 60):
+        assert busy.asked == [3, 57]
+    with pytest.raises(TimeoutError):
+        connected._dial(Silent(9), gone, 2)
+
+
 # --- where it is ----------------------------------------------------------------------------------------------------
 
 

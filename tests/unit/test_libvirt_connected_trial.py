@@ -9,10 +9,15 @@ from typing import Any
 import libvirt
 import pytest
 
-from natlab.errors import PreflightError, UsageError
+from natlab.errors import InfrastructureError, PreflightError, UsageError
+from natlab.events import Notice
+from natlab.providers.base import Options, Start
+from natlab.providers.libvirt import connected, shared
 from natlab.providers.libvirt.connection import Connection
 from natlab.providers.libvirt.console import Console
+from natlab.providers.libvirt.ownership import Belongings
 from natlab.providers.libvirt.trial import SILENT, Choice, Trials
+from natlab.providers.libvirt.xml import DiskPlan, DomainPlan
 
 URI = "qemu:///system"
 
@@ -104,3 +109,56 @@ def test_a_console_is_all_that_was_said_in_a_form_that_can_be_shown() -> None:
     assert console.text() == "Linux version 6.1\n[31mréd�\n"
     console.close()
     assert daemon.aborted
+
+
+class Words:
+    """A console that has said so much."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def text(self) -> str:
+        return self._text
+
+
+@pytest.mark.parametrize(
+    ("said", "accel"),
+    [
+        (["Linux version 6.1"] * 2, "kvm"),
+        (["Linux version 6.1", ""], "tcg"),
+        (["SeaBIOS", "SeaBIOS"], "tcg"),
+        (None, "tcg"),
+    ],
+)
+def test_only_machines_that_all_speak_stay_under_kvm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str] | None, accel: str
+) -> None:
+    ended: list[str] = []
+    told: list[object] = []
+    monkeypatch.setattr(connected, "SPEAKS_WITHIN", 0.1)
+    monkeypatch.setattr(connected, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(shared, "end_domains", lambda *_: ended.append("all") or [])
+
+    def start_all(_: object, plans: list[DomainPlan]) -> dict[str, Words]:
+        if plans[0].accel == "kvm" and said is None:
+            raise InfrastructureError("vm-1 could not be started: failed to initialize kvm: Permission denied")
+        return {name: Words(text) for name, text in zip(("vm-1", "vm-2"), said or ("", ""), strict=True)}
+
+    monkeypatch.setattr(connected._Instance, "_start_all", start_all)
+    start = Start("lab", tmp_path, lambda _: None, told.append)
+    options, daemon, nobody = Options(connect=URI), Connection(Daemon()), Belongings.fresh("lab", [])
+    anything: Any = None
+    choice = Choice("kvm", proven=False)
+    instance = connected._Instance(URI, daemon, anything, options, start, anything, anything, nobody, choice)
+    plan = DomainPlan("d", "lab", "vm-1", "kvm", "", "", "", DiskPlan("", ""), DiskPlan("", ""), None, "")
+    instance._start_on_trial([plan])
+    assert instance.accel == accel
+    assert ended == ([] if accel == "kvm" else ["all"])
+    assert trials(tmp_path).choose("auto").accel == accel
+    notices = [event.text for event in told if isinstance(event, Notice)]
+    assert len(notices) == (accel == "tcg")
+    assert all("\n" not in text and "emulated in software" in text for text in notices)
+    if accel == "tcg":
+        instance.options = Options(connect=URI, accel="kvm")
+        with pytest.raises(PreflightError, match="KVM does not work at qemu:///system"):
+            instance._start_on_trial([plan])

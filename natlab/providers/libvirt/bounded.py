@@ -7,19 +7,33 @@ waits for it waits no longer than the limit: a thread that hangs ends with the p
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from natlab.errors import InfrastructureError
 
+_LOOK = 1.0
+"""Seconds between two looks whether the daemon of a call is still there."""
+
 _Result = TypeVar("_Result")
 
 
 def within(seconds: float, late: Callable[[], Exception], work: Callable[[], _Result]) -> _Result:
     """Return what `work` does, or raise what it raises; raise `late()` if it has not ended after so many seconds."""
+    answer = _started(work)
+    try:
+        return answer(seconds)
+    except queue.Empty:
+        raise late() from None
+
+
+def _started(work: Callable[[], _Result]) -> Callable[[float], _Result]:
+    """Start some work, and return what waits for its end for so many seconds; queue.Empty if it has not come."""
     ended: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
     def run() -> None:
@@ -28,32 +42,44 @@ def within(seconds: float, late: Callable[[], Exception], work: Callable[[], _Re
         except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
             ended.put((False, error))
 
-    threading.Thread(target=run, name="natlab-libvirt-call", daemon=True).start()
-    try:
+    def wait(seconds: float) -> _Result:
         well, result = ended.get(timeout=seconds)
-    except queue.Empty:
-        raise late() from None
-    if not well:
-        raise result
-    return result  # type: ignore[no-any-return]
+        if not well:
+            raise result
+        return result  # type: ignore[no-any-return]
+
+    threading.Thread(target=run, name="natlab-libvirt-call", daemon=True).start()
+    return wait
 
 
 @dataclass(slots=True)
 class Limit:
-    """How long a daemon may take to answer a call. Once it has not, no other call is tried."""
+    """How long a daemon may take to answer a call. Once it has not, no other call is tried.
+
+    `alive` says, without asking the daemon, whether it has answered libvirt's own questions so far: where many start
+    machines at once it may well be busy for a minute.
+    """
 
     uri: str
     seconds: float
+    alive: Callable[[], bool]
     exceeded: bool = False
 
-    def error(self) -> InfrastructureError:
+    def call(self, work: Callable[[], Any]) -> Any:
+        """Do some work; InfrastructureError if the daemon is gone, or takes too long."""
+        if self.exceeded:
+            raise self._error()
+        answer, until, last = _started(work), time.monotonic() + self.seconds, False
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return answer(_LOOK)
+            if last:
+                raise self._error()
+            last = time.monotonic() > until or not self.alive()
+
+    def _error(self) -> InfrastructureError:
         self.exceeded = True
         return InfrastructureError(f"the libvirt daemon at {self.uri} does not answer any more")
-
-    def call(self, work: Callable[[], Any]) -> Any:
-        if self.exceeded:
-            raise self.error()
-        return within(self.seconds, self.error, work)
 
 
 class Bounded:

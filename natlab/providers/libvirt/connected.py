@@ -7,6 +7,7 @@ journal, before the first of its objects is made; the lab moves to a subnet that
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,8 @@ _NO_DNSMASQ = (
     "The computer of {} has no dnsmasq: restart its libvirt only when no lab is up there. "
     "(libvirt 9.0 crashes else; `apt-get install dnsmasq-base` mends it.)"
 )
+_AT_ONCE = 3.0
+"""Seconds in which a machine that runs has taken a connection, but for one that is very busy."""
 _AGAIN = "nothing is lost: once the daemon is back, `natlab down` takes the instance away"
 
 
@@ -345,6 +348,19 @@ def _site(lab: Lab, uri: str, computer: Computer, names: Belongings, kind: str, 
         watch = partial(_must_run, uri, names.domains[machine.name], machine.name)
         machines[machine.name] = VirtualMachine(inner, watch)
     return Site(lab, {machine.name: machines[machine.name] for machine in lab.machines}, accel.silence(kind))
+
+
+def _dial(connect: Callable[[float], socket.socket], must_run: Callable[[], None], seconds: float) -> socket.socket:
+    """Connect to a machine. If it does not answer at once, ask whether it runs at all before waiting any longer.
+
+    Of a machine that is gone the kernel takes its time to say so: it goes on calling the address that it remembers.
+    """
+    if seconds > _AT_ONCE:
+        with contextlib.suppress(TimeoutError):
+            return connect(_AT_ONCE)
+        must_run()
+        seconds -= _AT_ONCE
+    return connect(seconds)
 
 
 def _must_run(uri: str, domain: str, machine: str) -> None:

@@ -49,8 +49,8 @@ BUILD = libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD
 PHYSICAL = libvirt.VIR_STORAGE_VOL_GET_PHYSICAL
 POOL_RUNNING = libvirt.VIR_STORAGE_POOL_RUNNING
 
-_LONGEST_CALL = 45.0
-"""Seconds that one call may take; to start a machine takes a daemon one, or some where many are started."""
+_LONGEST_CALL = 180.0
+"""Seconds that one call may take; to start a machine takes a daemon one, or many where many are started at once."""
 _KEEPALIVE, _MISSED = 4, 3
 """Seconds between two questions to a daemon whether it still is there, and how many it may leave unanswered."""
 
@@ -112,7 +112,7 @@ def reach(uri: str, seconds: float) -> Connection:
     handle = within(seconds, late, lambda: Connection.open(uri)).handle
     with contextlib.suppress(libvirt.libvirtError):  # a daemon too old for that, or one in this process
         handle.setKeepAlive(_KEEPALIVE, _MISSED)
-    return Connection(Bounded(handle, Limit(uri, _LONGEST_CALL)))
+    return Connection(Bounded(handle, Limit(uri, _LONGEST_CALL, lambda: bool(handle.isAlive()))))
 
 
 @functools.cache

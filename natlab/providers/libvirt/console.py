@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
+from natlab.errors import InfrastructureError
 from natlab.providers.libvirt.bounded import unbounded
 from natlab.providers.libvirt.connection import Connection, heard, said_of
 
@@ -33,4 +35,5 @@ class Console:
 
     def close(self) -> None:
         """Stop listening, so that somebody else can."""
-        heard(self._stream.abort)
+        with contextlib.suppress(InfrastructureError):  # then there is nobody left to tell
+            heard(self._stream.abort)
