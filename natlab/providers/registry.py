@@ -11,6 +11,7 @@ from natlab.providers.base import Options, Provider
 PROVIDERS = {
     "libvirt": "natlab.providers.libvirt.provider:LibvirtProvider",
     "netns": "natlab.providers.netns.provider:NetnsProvider",
+    "vagrant": "natlab.providers.vagrant.provider:VagrantProvider",
 }
 """Name -> module:class."""
 AUTO = "auto"

@@ -343,9 +343,9 @@ def _site(lab: Lab, uri: str, computer: Computer, names: Belongings, kind: str, 
     machines = {lab.host.name: computer.machine(lab.host.name)}
     for machine in virtual(lab):
         login = Login(USER, str(machine.address), PORT, keys.private, keys.hosts[machine.name][1], as_root=True)
-        dial = partial(computer.connect, str(machine.address), PORT)
-        inner = SshMachine(machine.name, login, dial, patience=accel.patience(kind), served=True)
         watch = partial(_must_run, uri, names.domains[machine.name], machine.name)
+        dial = partial(_dial, partial(computer.connect, str(machine.address), PORT), watch)
+        inner = SshMachine(machine.name, login, dial, patience=accel.patience(kind), served=True)
         machines[machine.name] = VirtualMachine(inner, watch)
     return Site(lab, {machine.name: machines[machine.name] for machine in lab.machines}, accel.silence(kind))
 
