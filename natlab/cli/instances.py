@@ -12,7 +12,7 @@ from natlab import labfile, session
 from natlab.cli.context import Context, exit_code_of
 from natlab.cli.making import Wish
 from natlab.cli.resetting import way_back
-from natlab.errors import ExitCode, NatlabError, StateError, UsageError
+from natlab.errors import ExitCode, InfrastructureError, NatlabError, StateError, UsageError
 from natlab.events import MachinesReady
 from natlab.machine import Machine
 from natlab.model import Outcome
@@ -103,7 +103,10 @@ def _state(journal: Journal) -> str:
         return _HALF_MADE
     if journal.resetting:
         return "half reset: `natlab reset` goes on"
-    return "up" if session.alive(journal) else "ended: `natlab reset` makes it again"
+    try:
+        return "up" if session.alive(journal) else "ended: `natlab reset` makes it again"
+    except InfrastructureError as error:  # one daemon that is away must not hide the other instances
+        return f"cannot tell: {error.message}"
 
 
 def _progress(journal: Journal) -> str:

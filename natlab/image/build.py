@@ -174,6 +174,6 @@ def pack(work: Path, draft: Path) -> None:
     argv = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(work / "disk.raw"), str(draft / DISK)]
     packed = local.run(argv, timeout=_DISK_TIMEOUT)
     if not packed.ok:
-        raise InfrastructureError(f"the disk could not be packed: {packed.stderr.strip()}")
+        raise InfrastructureError(f"the disk could not be packed: {packed.stderr.strip()}", _ROOM)
     (draft / KERNEL).write_bytes(unpacked((work / "vmlinuz").read_bytes()))
     (draft / INITRD).write_bytes(initrd(work / "modules", work / "busybox", _INIT))

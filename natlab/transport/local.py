@@ -237,6 +237,8 @@ class LocalMachine:
     enter: tuple[str, ...]
     alive: Callable[[], bool]
     terminals: str
+    home: str = "/root"
+    """Whoever's commands run there has their files in it."""
 
     def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = COMMAND_TIMEOUT) -> CommandResult:
         return self._run(argv, stdin.encode(), timeout)
@@ -269,13 +271,13 @@ class LocalMachine:
         with contextlib.ExitStack() as stack:
             if terminal.is_interactive():
                 # setsid --ctty makes the machine's terminal the program's own: Ctrl-C and job control work in it.
-                command = [*self.enter, "setsid", "--ctty", "env", "--chdir=/root", *argv]
+                command = [*self.enter, "setsid", "--ctty", "env", f"--chdir={self.home}", *argv]
                 with terminal.opened(self.terminals) as master:
                     with terminal.open_peer(master) as slave:
                         process = stack.enter_context(_running(command, slave))
                     terminal.relay(master, lambda: process.poll() is not None)
             else:
-                process = stack.enter_context(_running([*self.enter, "env", "--chdir=/root", *argv], None))
+                process = stack.enter_context(_running([*self.enter, "env", f"--chdir={self.home}", *argv], None))
             status = process.wait()
         return status if status >= 0 else 128 - status
 

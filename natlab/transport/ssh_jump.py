@@ -76,6 +76,7 @@ class Server:
         self._lock = threading.Lock()
         self._client: Any = None
         self._link: Link | None = None
+        self._former: list[Any] = []
 
     @staticmethod
     def called(name: str, user: str | None, port: int | None) -> Server:
@@ -109,6 +110,14 @@ class Server:
             self._link = Link(self._client.get_transport(), self.way.name, 1.0)
             return self._link, True
 
+    def forget(self, link: Link) -> None:
+        """Make the next one who needs the connection open another; who still uses this one may finish."""
+        with self._lock:
+            if self._link is link:
+                self._former.append(self._client)  # paramiko closes the connection of a client that nobody holds
+                self._link = self._client = None
+        link.retire()
+
     def close(self) -> None:
         with self._lock:
             self._close()
@@ -138,7 +147,7 @@ class ServerMachine(SshMachine):
         return self._server.linked()
 
     def _drop(self, link: Link) -> None:
-        link.close()
+        self._server.forget(link)
 
 
 def _never() -> socket.socket:

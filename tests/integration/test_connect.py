@@ -58,7 +58,8 @@ def other(server: Daemon, tmp_path: Path) -> Iterator[Learner]:
 
 def learner_at(server: Daemon, state: Path, **environment: str) -> Learner:
     natlab = str(Path(sys.executable).with_name("natlab"))
-    return Learner("root", natlab, state, prefix=server.prefix, environment=environment)
+    data = {"XDG_DATA_HOME": os.environ["XDG_DATA_HOME"]}  # the fixture `server` has set it
+    return Learner("root", natlab, state, prefix=server.prefix, environment=data | environment)
 
 
 def at_work(learner: Learner) -> Iterator[Learner]:

@@ -128,11 +128,9 @@ def test_systemd_and_its_journal_are_there(machine: Running) -> None:
 
 
 def test_a_restored_machine_becomes_another_without_booting(machine: Running, tmp_path: Path) -> None:
-    """Last in this file on purpose of nobody: the machine keeps its new keys, and `machine` is told of them."""
+    """The machine keeps what it has become, so that `machine` is told of the new keys at the end."""
     who, key, host_key = identity(tmp_path)
     who = replace(who, serves=(80, "<p>another\n"))
-    script = tmp_path / "resume.sh"
-    script.write_text(resume_script(who), encoding="utf-8")
     old_key = machine.key.read_bytes()
     command = f"sudo -n sh -s 1893456000 <<'END-OF-SCRIPT'\n{resume_script(who)}END-OF-SCRIPT\n"
     done = machine.ssh(command)

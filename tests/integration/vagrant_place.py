@@ -65,10 +65,14 @@ class VagrantPlace(Daemon):
             assert time.monotonic() < until, (self.folder / "libvirtd.log").read_text(errors="replace")
             time.sleep(0.05)
 
-    def vagrant(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run Vagrant on the machines' environment, as somebody does who does not use natlab."""
+    def settings(self) -> list[str]:
+        """Return env(1)'s words for whoever runs Vagrant on the machines' environment and does not use natlab."""
         environment = {**self.environment, "VAGRANT_CWD": self.environment["NATLAB_VAGRANT_CWD"]}
-        argv = [*self.prefix, "env", *(f"{key}={value}" for key, value in environment.items()), "vagrant", *arguments]
+        return [f"{key}={value}" for key, value in environment.items()]
+
+    def vagrant(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run Vagrant on the machines' environment."""
+        argv = [*self.prefix, "env", *self.settings(), "vagrant", *arguments]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout)
 
 

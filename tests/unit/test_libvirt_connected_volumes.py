@@ -219,6 +219,13 @@ def test_a_volume_of_that_name_that_is_something_else_is_left_as_it_is(image: Im
     assert bytes(pool.files[name].data) == content
 
 
+def test_an_image_that_is_removed_meanwhile_is_told(image: Image) -> None:
+    image.kernel.unlink()
+    for work in (lambda: at(Pool()).provide(image, lambda _: None), lambda: must_have_room(at(Pool()), image, 2)):
+        with pytest.raises(InfrastructureError, match=r"the image can't be read: .*/vmlinuz: No such file"):
+            work()
+
+
 def test_an_instances_own_volumes_come_and_go(image: Image) -> None:
     pool = Pool()
     assert at(pool).make_file("mine.seed", b"seed" * 9000) == "/pool/mine.seed"

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -54,7 +55,7 @@ class Here:
         return made
 
     def machine(self, name: str) -> Machine:
-        return LocalMachine(name, (), lambda: True, _TERMINALS)
+        return LocalMachine(name, (), lambda: True, _TERMINALS, home=str(Path.home()))
 
     def run(self, argv: Sequence[str]) -> CommandResult:
         return local.run(argv)

@@ -72,6 +72,7 @@ class Embedded:
         if isinstance(record.get("folder"), str):
             # The instance goes on in another folder, and nobody would look into this one again before its end.
             shutil.rmtree(str(record["folder"]), ignore_errors=True)
+            start.folder.mkdir(exist_ok=True)
         return self.up(lab, start)
 
     def attach(self, lab: Lab, record: Record) -> Site:

@@ -7,6 +7,7 @@ last: without it a file is none that boots, and with it all of it is there. Two 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,20 +59,21 @@ class Volumes:
 
     def has(self, image: Image) -> bool:
         """Say whether all of an image is there."""
-        return all(self._is_complete(name, file) for name, file in base_names(image).items())
+        with _readable():
+            return all(self._is_complete(name, file) for name, file in base_names(image).items())
 
     def provide(self, image: Image, progress: Progress) -> BootPaths:
         """Make sure that an image is there, and return where."""
-        names = base_names(image)
-        total = sum(file.stat().st_size for file in names.values())
-        before = 0
+        names, before = base_names(image), 0
 
         def so_far(done: int) -> None:
             progress((before + done) / total)
 
-        for name, file in names.items():
-            self._provide(name, file, so_far)
-            before += file.stat().st_size
+        with _readable():
+            total = sum(file.stat().st_size for file in names.values())
+            for name, file in names.items():
+                self._provide(name, file, so_far)
+                before += file.stat().st_size
         disk, kernel, initrd = (self.path(name) for name in names)
         return BootPaths(disk, kernel, initrd)
 
@@ -215,6 +217,15 @@ def _send_all(stream: Any, data: bytes) -> None:
         view = view[stream.send(bytes(view)) :]
 
 
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Tell of an image that can't be read here, perhaps because somebody is just removing it."""
+    try:
+        yield
+    except OSError as error:
+        raise InfrastructureError(f"the image can't be read: {error.filename}: {error.strerror}") from error
+
+
 def _first_block(file: Path) -> bytes:
     with file.open("rb") as opened:
         return opened.read(FIRST_BLOCK)
@@ -252,7 +263,8 @@ def must_have_room(volumes: Volumes, image: Image, machines: int) -> None:
     """Raise PreflightError if a pool has too little room for an instance, before anything is written to it."""
     needed = machines * _ROOM_EACH
     if not volumes.has(image):
-        needed += sum(file.stat().st_size for file in base_names(image).values())
+        with _readable():
+            needed += sum(file.stat().st_size for file in base_names(image).values())
     with said_of(f"the storage pool of {volumes.uri}"):
         name, available = volumes.pool.name(), volumes.pool.info()[3]
     if available < needed:

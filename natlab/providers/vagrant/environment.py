@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,9 +126,9 @@ class Environment:
     def running(self) -> set[str]:
         return {name for name, state in self.states().items() if state == RUNNING}
 
-    def accesses(self) -> dict[str, Access]:
-        """Return how to sign in to each machine that runs."""
-        return speech.read_ssh_config("\n".join(self._ask("ssh-config")))
+    def accesses(self, machines: Sequence[str]) -> dict[str, Access]:
+        """Return how to sign in to these machines, which must run."""
+        return speech.read_ssh_config("\n".join(self._ask("ssh-config", *machines)))
 
     def _ask(self, *words: str) -> list[str]:
         result = local.run(["vagrant", *words], timeout=_ASK, environment=self._environment())
@@ -144,9 +144,9 @@ class Environment:
 
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def up(self, tell: Listener) -> None:
-        """Have Vagrant bring up every machine; what it says on the way is told as stages."""
-        self._work(tell, "up")
+    def up(self, machines: Sequence[str], tell: Listener) -> None:
+        """Have Vagrant bring up these machines; what it says on the way is told as stages."""
+        self._work(tell, "up", *machines)
 
     def restart(self, machine: str, tell: Listener) -> None:
         """Have Vagrant restart a machine that lets nobody in: what was set, and not written to a file, is gone."""
@@ -227,6 +227,7 @@ def _follow(process: local.Process, log: Path, until: float) -> Iterator[str]:
             *lines, held = (held + (stream.read() if stream else "")).split("\n")
             yield from lines
             if ended:
+                yield held
                 return
             if time.monotonic() > until:
                 raise CommandTimeout(f"Vagrant did not end within {_UP:g} s", f"what it was at is in {log}")

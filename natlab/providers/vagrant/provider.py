@@ -107,18 +107,22 @@ class _Instance:
     def environment(self) -> Environment:
         return self.known.environment
 
+    @property
+    def _names(self) -> list[str]:
+        return [machine.name for machine in virtual(self.lab)]
+
     def bring_up(self) -> Site:
         self.environment.claim(self.start.instance, self.start.folder)
         self.start.journal(self.known.write())
         self._must_have_machines()
-        self.environment.up(self.start.tell)
+        self.environment.up(self._names, self.start.tell)
         keys, kind = self._in_order()
         self.start.journal(replace(self.known, accel=kind, keys=keys).write())
         return _site(self.lab, self.environment, kind, keys)
 
     def _must_have_machines(self) -> None:
         states = self.environment.states()
-        if missing := [machine.name for machine in virtual(self.lab) if machine.name not in states]:
+        if missing := [name for name in self._names if name not in states]:
             where = self.environment.folder / "Vagrantfile"
             raise UsageError(
                 f"{where} has no {', '.join(missing)}, which the lab needs", f"it has: {', '.join(states)}"
@@ -126,7 +130,7 @@ class _Instance:
 
     def _in_order(self) -> tuple[dict[str, Key], str]:
         """Put every machine to where the lab begins; return the keys to them, and what runs their processors."""
-        accesses = self.environment.accesses()
+        accesses = self.environment.accesses(self._names)
         keys: dict[str, Key] = {}
         kinds: set[str] = set()
 
@@ -137,7 +141,7 @@ class _Instance:
                 # A lesson that cut the machine off, most likely; what it set does not survive a restart.
                 self.start.tell(Notice(f"{error.message}; Vagrant restarts it."))
                 self.environment.restart(machine.name, self.start.tell)
-                keys[machine.name], kind = self._refreshed(machine, self.environment.accesses())
+                keys[machine.name], kind = self._refreshed(machine, self.environment.accesses([machine.name]))
             kinds.add(kind)
 
         try:
