@@ -124,21 +124,34 @@ def remove(context: Context, name: str) -> int:
 
 def _must_be_free(context: Context, store: ImageStore, name: str) -> None:
     """Raise UsageError while a running lab's disks lie on this image: they are useless without it."""
-    users = [instance for instance in context.store.names() if _uses(context, instance, store.path(name))]
+    if name not in store.names():
+        return
+    users = [instance for instance in context.store.names() if _uses(context, instance, store, name)]
     if users:
         hint = " and ".join(f"`natlab down {instance}`" for instance in users)
         raise UsageError(f"the image `{name}` is in use by {', '.join(users)}", f"{hint} first")
 
 
-def _uses(context: Context, instance: str, image: Path) -> bool:
-    """Say whether an instance's record names an image, by its name or by its folder (`image` in the record)."""
+def _uses(context: Context, instance: str, store: ImageStore, name: str) -> bool:
+    """Say whether an instance's machines lie on an image: their provider records which one was asked for.
+
+    Those of a daemon that was there already lie on a copy of it.
+    """
+    from natlab.providers.libvirt.images import DEFAULT
+
     try:
         journal = context.store.instance(instance).read()
     except NatlabError:
         return False  # a broken journal is `natlab down`'s business
-    if journal is None or journal.record is None:
+    if journal is None or journal.record is None or journal.provider != "libvirt":
         return False
-    return journal.record.get("image") in (image.name, str(image))
+    match journal.record.get("options"):
+        case {"connect": None, "image": None}:
+            names = store.names()
+            return name == (DEFAULT if DEFAULT in names else names[0])
+        case {"connect": None, "image": asked}:
+            return bool(asked == name)
+    return False
 
 
 def export(context: Context, name: str, file: Path) -> int:

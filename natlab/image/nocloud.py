@@ -75,10 +75,10 @@ def user_data(identity: Identity) -> dict[str, object]:
             "systemctl daemon-reload",
             "systemctl start natlab-web.service",
         ],
-        # There is nothing to download from, and the disk is as large as it was made.
-        "package_update": False,
-        "growpart": {"mode": "off"},
-        "resize_rootfs": False,
+        # All else that cloud-init would do takes minutes under software emulation, or needs a network.
+        "cloud_init_modules": ["bootcmd", "write-files", "set_hostname", "users-groups", "ssh"],
+        "cloud_config_modules": ["runcmd"],
+        "cloud_final_modules": ["scripts-user"],
     }
 
 

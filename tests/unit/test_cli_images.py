@@ -98,16 +98,36 @@ def test_removing(built: Shell) -> None:
     assert built.natlab("list")[1].startswith("There are no images")
 
 
-@pytest.mark.parametrize("named", ["bookworm", "by its folder"])
-def test_an_image_that_a_running_lab_needs_stays(built: Shell, named: str) -> None:
-    image = named if named == "bookworm" else str(built.images / "bookworm")
-    instance = Store(built.home / "state/natlab").instance("lesson")
+def running(shell: Shell, provider: str, record: dict[str, object] | None) -> None:
+    """Leave the journal of a lab that runs."""
+    instance = Store(shell.home / "state/natlab").instance("lesson")
     with instance.locked():
-        instance.write(Journal("dnat-basic", "libvirt", "2026-01-01T00:00:00+00:00", record={"image": image}))
+        instance.write(Journal("dnat-basic", provider, "2026-01-01T00:00:00+00:00", record=record))
+
+
+@pytest.mark.parametrize("asked", ["bookworm", None], ids=["by name", "by default"])
+def test_an_image_that_a_running_lab_needs_stays(built: Shell, asked: str | None) -> None:
+    running(built, "libvirt", {"options": {"connect": None, "accel": "auto", "image": asked}})
     complaint = "natlab: the image `bookworm` is in use by lesson\n        `natlab down lesson` first\n"
     assert built.natlab("rm", "bookworm") == (2, "", complaint)
     assert built.natlab("build", "--force") == (2, "", complaint)
     assert built.natlab("verify")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("provider", "record"),
+    [
+        ("libvirt", {"options": {"connect": None, "accel": "auto", "image": "trixie"}}),
+        ("libvirt", {"options": {"connect": "qemu:///system", "accel": "auto", "image": "bookworm"}}),
+        ("libvirt", {}),
+        ("libvirt", None),
+        ("netns", {"options": {"connect": None, "accel": "auto", "image": "bookworm"}}),
+    ],
+    ids=["another image", "a daemon's own copy", "unreadable", "nothing made", "no virtual machines"],
+)
+def test_a_lab_that_does_not_need_the_image(built: Shell, provider: str, record: dict[str, object] | None) -> None:
+    running(built, provider, record)
+    assert built.natlab("rm", "bookworm") == (0, "removed bookworm\n", "")
 
 
 def test_a_release_that_natlab_does_not_make(shell: Shell) -> None:
