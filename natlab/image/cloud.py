@@ -157,7 +157,7 @@ def _take_apart(file: Path, draft: Path) -> None:
         _convert(file, described["format"], draft / "disk.qcow2", "qcow2")
     console = CONSOLES[recipe.architecture()]
     meta = {
-        "command_line": f"root=UUID={uuid} ro console={console} {BOOT_OPTIONS} ipv6.disable_ipv6=1 ds=nocloud",
+        "command_line": f"root=UUID={uuid} ro console={console} {BOOT_OPTIONS}",
         "kernel_version": version,
         "copied": copied,
         "sizes": [len(kernel), (draft / "initrd").stat().st_size],

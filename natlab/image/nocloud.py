@@ -69,16 +69,19 @@ def user_data(identity: Identity) -> dict[str, object]:
             }
         ],
         "write_files": [_written(path, text, mode) for path, text, mode in _files(identity)],
-        "bootcmd": ["echo 'natlab: network is up' >/dev/console"],
-        "runcmd": [
+        "bootcmd": [
+            "echo 'natlab: network is up' >/dev/console",
             "sysctl --quiet --load /etc/sysctl.d/natlab.conf",
             "systemctl daemon-reload",
-            "systemctl start natlab-web.service",
+            "systemctl --no-block start natlab-web.service",
+            "systemctl --no-block stop cloud-config.service cloud-final.service",
+            "touch /etc/cloud/cloud-init.disabled",
         ],
-        # All else that cloud-init would do takes minutes under software emulation, or needs a network.
-        "cloud_init_modules": ["bootcmd", "write-files", "set_hostname", "users-groups", "ssh"],
-        "cloud_config_modules": ["runcmd"],
-        "cloud_final_modules": ["scripts-user"],
+        # All else that cloud-init would do takes minutes under software emulation, or needs a network: its stages that
+        # would follow are called off, and it does not run again at a machine's next boot.
+        "cloud_init_modules": ["set_hostname", "users-groups", "ssh", "write-files", "bootcmd"],
+        "cloud_config_modules": [],
+        "cloud_final_modules": [],
     }
 
 

@@ -69,7 +69,7 @@ def test_kernel_initrd_and_root_are_found(tmp_path: Path, table: str, form: str)
     assert image.kernel.read_text(encoding="utf-8") == "kernel 6.1.0-30-cloud-amd64"
     assert image.initrd.read_text(encoding="utf-8") == "initrd 6.1.0-30-cloud-amd64"
     assert f"root=UUID={UUID} " in image.command_line
-    assert "ds=nocloud" in image.command_line
+    assert "ds=nocloud" not in image.command_line, "it would have cloud-init do its work before there is a network"
     described = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", str(image.disk)]))
     assert described["format"] == "qcow2"
     assert (image.disk == file) == (form == "qcow2")
@@ -178,6 +178,16 @@ def test_a_machine_of_a_cloud_image_is_reached_by_its_key_alone() -> None:
     assert files["/etc/natlab/web"] == "LISTEN=192.168.122.179:80\n"
     assert "httpd" in files["/etc/systemd/system/natlab-web.service"]
     assert "/etc/ssh/ssh_host_ed25519_key" not in files
+
+
+def test_cloud_init_does_what_a_lab_needs_in_that_order_and_no_more() -> None:
+    """The page can't be served before there is an address: all of it belongs to the stage that has the network."""
+    data = user_data(VM2)
+    modules, commands = data["cloud_init_modules"], data["bootcmd"]
+    assert isinstance(modules, list)
+    assert modules.index("write-files") < modules.index("bootcmd")
+    assert data["cloud_config_modules"] == data["cloud_final_modules"] == []
+    assert "systemctl --no-block start natlab-web.service" in commands  # type: ignore[operator]
 
 
 def test_the_address_is_static_and_goes_to_the_card_that_is_meant() -> None:
