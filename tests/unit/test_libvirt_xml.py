@@ -20,7 +20,6 @@ from natlab.providers.libvirt.xml import (
     pool_xml,
     snapshot_xml,
     subnets_of,
-    tag_of,
     volume_xml,
 )
 from tests.conftest import ROOT
@@ -93,7 +92,6 @@ def test_the_mark_says_whose_an_object_is() -> None:
     assert mark_of(domain_xml(CONNECTED)) == Mark("dnat-basic", "vm-1", "0a1b2c3d")
     assert mark_of(network_xml(NETWORK)) == Mark("dnat-basic", None, "0a1b2c3d")
     assert mark_of(domain_xml(EMBEDDED)) == Mark("dnat-basic", "vm-1", None)
-    assert tag_of(domain_xml(CONNECTED)) == ("dnat-basic", "vm-1")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +106,6 @@ def test_the_mark_says_whose_an_object_is() -> None:
 )
 def test_what_bears_no_mark_is_nobodys(xml: str) -> None:
     assert mark_of(xml) is None
-    assert tag_of(xml) is None
 
 
 def test_what_a_learner_calls_an_instance_is_no_xml() -> None:

@@ -14,20 +14,17 @@ def obstacle() -> str | None:
         if find_spec(module) is None:
             return f"{distribution} is not installed"
     from natlab.errors import NatlabError
-    from natlab.image.store import ImageStore
     from natlab.model import Outcome
     from natlab.providers.libvirt import accel, preflight
+    from natlab.providers.libvirt.images import image_for
     from natlab.store import cache_folder
 
-    store = ImageStore(ImageStore.default_folder())
-    if not store.names():
-        return "no image is built (`natlab image build`)"
+    try:
+        image = image_for(None)
+    except NatlabError as error:
+        return f"{error.message} ({error.hint})" if error.hint else error.message
     for finding in preflight.find_computer():
         if finding.required and finding.outcome is Outcome.FAILED:
             return f"{finding.probe}: {finding.actual}"
-    try:
-        image = store.get(store.names()[0])
-    except NatlabError as error:
-        return error.message
     kvm = accel.verdict(image.kernel, cache_folder())
     return None if kvm.works else f"KVM does not work here ({kvm.seen})"

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from natlab.errors import InfrastructureError, MachineUnreachable, PreflightError
 from natlab.providers.libvirt.bounded import Bounded, Limit, within
-from natlab.providers.libvirt.xml import snapshot_xml, tag_of
+from natlab.providers.libvirt.xml import snapshot_xml
 
 try:
     import libvirt  # type: ignore[import-untyped,unused-ignore]
@@ -33,7 +33,6 @@ _GONE = {
     libvirt.VIR_ERR_NO_STORAGE_POOL,
     libvirt.VIR_ERR_NO_STORAGE_VOL,
 }
-_DISCONNECTED = {libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_INVALID_CONN}
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: "running",
@@ -156,11 +155,6 @@ class Connection:
         with contextlib.suppress(libvirt.libvirtError):
             self.handle.close()
 
-    def versions(self) -> dict[str, str]:
-        """Return the versions of what a saved state depends on."""
-        with said_of("the libvirt daemon's version"):
-            return {"libvirt": str(self.handle.getLibVersion()), "QEMU": str(self.handle.getVersion())}
-
     # --- domains ----------------------------------------------------------------------------------------------------
 
     def create(self, xml: str, machine: str) -> None:
@@ -176,16 +170,6 @@ class Connection:
             except libvirt.libvirtError as error:
                 if error.get_error_code() in _GONE:
                     return MISSING
-                raise
-
-    def owner(self, domain: str) -> tuple[str, str | None] | None:
-        """Return the instance and machine that natlab's mark on a domain names; None without one, or without it."""
-        with said_of(f"the description of {domain}"):
-            try:
-                return tag_of(self.handle.lookupByName(domain).XMLDesc(0))
-            except libvirt.libvirtError as error:
-                if error.get_error_code() in _GONE:
-                    return None
                 raise
 
     def destroy(self, domain: str) -> None:

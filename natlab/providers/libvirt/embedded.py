@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import shutil
 import threading
@@ -140,9 +141,11 @@ class _Instance:
     def _origin(self) -> Origin:
         """Return what a saved state of these machines depends on."""
         programs = {"libvirt": "libvirtd", "QEMU": accel.emulator()}
+        domains = [domain_xml(self._domain(machine, instance="")) for machine in virtual(self.lab)]
         return {
             "the image": self.image.checksum,
             "the lab": repr((self.lab.network, self.lab.machines)),
+            "what natlab asks of libvirt": hashlib.sha256("".join(domains).encode()).hexdigest(),
             "this computer's processor": accel.processor(),
             **{name: _stamp(program) for name, program in programs.items()},
         }
@@ -222,7 +225,7 @@ class _Instance:
 
         def create(machine: MachineSpec) -> None:
             self._lay_out(place, machine, keys, f"{PLACE}/{IMAGE}/{self.image.disk.name}")
-            daemon.create(domain_xml(self._domain(machine)), machine.name)
+            daemon.create(domain_xml(self._domain(machine, self.start.instance)), machine.name)
             self.start.tell(StageReached(machine.name, boot.DEFINED, 0.0, boot.KERNEL))
 
         def guest(machine: MachineSpec) -> boot.Guest:
@@ -260,11 +263,11 @@ class _Instance:
         # Whoever may look into the folder must not find a machine's private key in it.
         seed_file.chmod(0o600)
 
-    def _domain(self, machine: MachineSpec) -> DomainPlan:
+    def _domain(self, machine: MachineSpec, instance: str) -> DomainPlan:
         own = f"{PLACE}/{MACHINES}/{machine.name}"
         return DomainPlan(
             name=machine.name,
-            instance=self.start.instance,
+            instance=instance,
             machine=machine.name,
             accel=self.accel,
             kernel=f"{PLACE}/{IMAGE}/{self.image.kernel.name}",
@@ -298,8 +301,8 @@ class _Instance:
             self.start.tell(Notice(f"The machines could not be saved for a quicker start next time ({error})."))
 
     def _each(self, work: Callable[[MachineSpec], None]) -> None:
-        """Do something for every virtual machine, at the same time."""
-        together([partial(work, machine) for machine in virtual(self.lab)])
+        """Do something for every virtual machine, at the same time; what fails is told once nothing is under way."""
+        together([partial(work, machine) for machine in virtual(self.lab)], to_the_end=True)
 
 
 def _stamp(program: str) -> str:

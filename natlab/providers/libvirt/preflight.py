@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from natlab.errors import NatlabError
+from natlab.image.requirements import build_requirements
+from natlab.image.store import ImageStore
 from natlab.model import Lab, Outcome
 from natlab.providers.base import Finding
 from natlab.providers.libvirt import accel
@@ -47,7 +49,7 @@ def find_computer(machines: int = 2) -> list[Finding]:
 
 def find_all() -> list[Finding]:
     """Look for everything, for the two machines that a lab usually has, and for KVM and an image."""
-    return [*find_computer(), _find_image(), _find_kvm(), _find_apparmor()]
+    return [*find_computer(), _find_image(), _find_building(), _find_kvm(), _find_apparmor()]
 
 
 def _find_installed() -> list[Finding]:
@@ -138,6 +140,17 @@ def _find_image() -> Finding:
     return Finding("image", Outcome.PASSED, f"{image.name}, Linux {image.kernel_version}", why)
 
 
+def _find_building() -> Finding:
+    """Say whether images can be built here; nobody has to who has one already."""
+    probe, why = "building images", "`natlab image build` makes the Debian system that the machines boot"
+    missing = [each for each in build_requirements(ImageStore.default_folder()) if not each.met]
+    if not missing:
+        return Finding(probe, Outcome.PASSED, "everything for it is there", why, required=False)
+    actual = "; ".join(f"{each.probe}: {each.actual}" for each in missing)
+    remedy = "; ".join(each.remedy for each in missing)
+    return Finding(probe, Outcome.FAILED, actual, why, remedy, required=False)
+
+
 def _find_kvm() -> Finding:
     why = "runs the machines' processors at full speed; without it they are emulated, some ten times slower"
     known = accel.known(cache_folder())
@@ -154,6 +167,8 @@ def _find_kvm() -> Finding:
 def _kvm_remedy() -> str:
     if not accel.DEVICE.exists():
         return "switch virtualisation on in the firmware, or nested virtualisation in the host of this machine"
+    if accel.refusal() is None:
+        return "if this is a virtual machine itself, its host has to mend that; `--accel tcg` does without"
     return f"`sudo chmod 0666 {accel.DEVICE}` or `sudo usermod -aG kvm $USER`; `--accel tcg` does without"
 
 

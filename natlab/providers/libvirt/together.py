@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterable
 
 
-def together(works: Iterable[Callable[[], None]]) -> None:
+def together(works: Iterable[Callable[[], None]], *, to_the_end: bool = False) -> None:
     """Do all of the works, each in a thread of its own; return when all are done, or raise what the first one raises.
 
-    Nobody waits for the others then, nor after Ctrl-C: what they work on is about to be taken away, and they end with
-    it, or with the process.
+    Nobody waits for the others then, unless `to_the_end`, nor after Ctrl-C: what they work on is about to be taken
+    away, and they end with it, or with the process.
     """
     ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
@@ -26,7 +26,11 @@ def together(works: Iterable[Callable[[], None]]) -> None:
     threads = [threading.Thread(target=do, args=[work], name="natlab-together", daemon=True) for work in works]
     for thread in threads:
         thread.start()
+    first: BaseException | None = None
     for _ in threads:
         error = ended.get()
-        if error is not None:
-            raise error
+        first = first or error
+        if first is not None and not to_the_end:
+            raise first
+    if first is not None:
+        raise first

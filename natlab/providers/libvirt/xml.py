@@ -143,12 +143,6 @@ def network_xml(plan: NetworkPlan) -> str:
     return _print(network)
 
 
-def tag_of(metadata: str) -> tuple[str, str | None] | None:
-    """Return the instance and the machine that natlab's mark in an object's XML names; None if it bears none."""
-    mark = mark_of(metadata)
-    return None if mark is None else (mark.instance, mark.machine)
-
-
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What natlab's mark on an object says: whose it is."""
