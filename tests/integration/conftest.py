@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,14 +93,16 @@ def user_natlab(tmp_path_factory: pytest.TempPathFactory) -> str:
     _checked(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(ROOT))
     (wheel,) = wheels.glob("*.whl")
     home = Path("/home") / USER
-    copy = home / wheel.name
+    copy = home / f"{os.getpid()}" / wheel.name
+    copy.parent.mkdir(exist_ok=True)
     copy.write_bytes(wheel.read_bytes())
-    venv = home / "venv"
+    venv = home / f"venv-{zlib.crc32(bytes(ROOT))}"  # the tests of another clone may run at this moment
     if not (venv / "bin/pip").exists():
         _checked(*AS_USER, USER_PYTHON, "-m", "venv", str(venv))
     _checked(
         *AS_USER, str(venv / "bin/pip"), "install", "--quiet", "--upgrade", "--force-reinstall", f"{copy}[libvirt]"
     )
+    shutil.rmtree(copy.parent)
     return str(venv / "bin/natlab")
 
 

@@ -32,10 +32,11 @@ MAY_IMPORT = {
     "checks": {"netfilter", "machine"},
     "diagnose": {"checks", "netfilter", "machine"},
     "testing": {"machine"},
+    "trace": {"netfilter", "machine", "checks"},
     "events": {"netfilter"},
     "runner": {"checks", "diagnose", "events", "machine", "netfilter"},
-    "report": {"events"},
-    "ui": {"runner", "events", "machine", "netfilter", "providers"},
+    "report": {"events", "trace"},
+    "ui": {"runner", "events", "machine", "netfilter", "providers", "trace"},
     "cli": {
         "ui",
         "report",
@@ -48,6 +49,7 @@ MAY_IMPORT = {
         "machine",
         "providers",
         "image",
+        "trace",
     },
 }
 """Folder or module -> the others that it may import. A name that is missing here fails the test below."""
