@@ -96,18 +96,22 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _postponed(number: int, frame: FrameType | None) -> bool:
-    """Say whether a signal has struck while Python imports something; it will strike again then.
+    """Say whether a signal has struck while Python imports something, or ends an object; it will strike again then.
 
     An exception raised in the midst of importlib is lost, or leaves the import lock taken for ever, for the threads
-    that load things while the machines are made.
+    that load things while the machines are made. One raised in a destructor is printed, and lost.
     """
-    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+    while frame is not None and not _loses_exceptions(frame):
         frame = frame.f_back
     if frame is None:
         return False
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
     signal.setitimer(signal.ITIMER_REAL, _AGAIN)
     return True
+
+
+def _loses_exceptions(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "__del__" or frame.f_code.co_filename.startswith("<frozen importlib")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -7,8 +7,12 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from types import ModuleType
+from typing import Protocol
+
+from rich.console import RenderableType
 
 ReadLine = Callable[[str], str]
 """Shows a prompt and returns the line typed. EOFError: there will be no more; KeyboardInterrupt: Ctrl-C."""
@@ -32,6 +36,40 @@ class Action(Enum):
 
 Typed = Action | str
 """An action, or the command line that was typed."""
+
+
+class Woken(Exception):
+    """A read was ended from another thread: nothing was being typed, and there is something to be seen to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keybar:
+    """What is in sight as long as the learner types; `enter` says what Enter does now, `diagram` is drawn above it."""
+
+    place: str
+    enter: str
+    keys: tuple[tuple[Action, str], ...]
+    diagram: RenderableType | None = None
+
+
+class Editor(Protocol):
+    """Where the learner types. All but `read` may be called from any thread."""
+
+    def read(self, prompt: str, keys: Keybar) -> str:
+        """Return the line typed. EOFError: there will be no more; KeyboardInterrupt: Ctrl-C; Woken: `interrupt`."""
+        ...
+
+    def above(self, show: Callable[[], None]) -> None:
+        """Run `show`, which prints, above the line that is being typed; if none is, just before the next one is."""
+        ...
+
+    def show(self, keys: Keybar) -> None:
+        """Replace what is in sight while the learner types."""
+        ...
+
+    def interrupt(self) -> None:
+        """End a read at once if nothing has been typed yet: what is half typed is never lost."""
+        ...
 
 
 class Keyboard:

@@ -1,4 +1,4 @@
-"""Ctrl-C in the midst of an import: Python's import machinery must not be torn apart, and the signal not be lost."""
+"""Ctrl-C in the midst of an import or of a destructor: nothing may be torn apart, and the signal not be lost."""
 
 from __future__ import annotations
 
@@ -50,6 +50,17 @@ def test_a_signal_waits_until_an_import_is_done(
     other.start()
     other.join(5)
     assert not other.is_alive()  # the import lock is free
+
+
+class _Struck:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_waits_until_an_object_has_ended() -> None:
+    with pytest.raises(context.Terminated):
+        _Struck()
+        time.sleep(5)
 
 
 def test_a_signal_at_any_other_moment_strikes_at_once() -> None:
