@@ -5,8 +5,8 @@
     auto    natlab run dnat-basic --auto, warm: the whole lab, and the machines taken away
     and the memory of a machine on this computer, and an instance's room on disk
 
-Where `--vagrant FOLDER` names a Vagrant environment of the same two machines, whose daemon runs, `vagrant up` is timed
-too. Needs an image (`natlab image build`).
+With `--vagrant`, as root, `vagrant up` of vagrant/Vagrantfile is timed in the same run: a box of the same image, the
+same kernel and acceleration, on a libvirt daemon in namespaces of its own. Needs an image (`natlab image build`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from compare import NATLAB, proportional_kib, timed
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # whose tests know how to have a place for Vagrant
 
 LAB = "dnat-basic"
 VAGRANTS_PATIENCE = 900.0
@@ -42,11 +45,21 @@ def cold_start(environment: dict[str, str]) -> float:
     return seconds
 
 
-def vagrant_up(folder: str, environment: dict[str, str]) -> float:
-    own = {**environment, "VAGRANT_CWD": folder}
-    seconds = timed(["vagrant", "up"], own, VAGRANTS_PATIENCE)
-    timed(["vagrant", "destroy", "--force"], own, VAGRANTS_PATIENCE)
-    return seconds
+def vagrant_ups(rounds: int, environment: dict[str, str]) -> list[float]:
+    """Return the seconds that `vagrant up` takes, each time after `vagrant destroy`."""
+    from tests.integration.vagrant_place import BOX, vagrant_place
+
+    with tempfile.TemporaryDirectory() as folder:
+        box = Path(folder, "natlab.box")
+        timed([NATLAB, "image", "export", "--vagrant", str(box)], environment, VAGRANTS_PATIENCE)
+        with vagrant_place(Path(folder, "place")) as place:
+            vagrant = [*place.prefix, "env", *place.settings(), "vagrant"]
+            timed([*vagrant, "box", "add", "--name", BOX, str(box)], environment, VAGRANTS_PATIENCE)
+            times = []
+            for _ in range(rounds):
+                times.append(timed([*vagrant, "up"], environment, VAGRANTS_PATIENCE))
+                timed([*vagrant, "destroy", "--force"], environment, VAGRANTS_PATIENCE)
+    return times
 
 
 def warm_start(environment: dict[str, str]) -> float:
@@ -91,7 +104,7 @@ def room(folder: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each (default: 3)")
-    parser.add_argument("--vagrant", metavar="FOLDER", help="a Vagrant environment to compare with")
+    parser.add_argument("--vagrant", action="store_true", help="time `vagrant up`, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as state:
         environment = {**os.environ, "XDG_STATE_HOME": state, "NATLAB_PROVIDER": "libvirt", "NATLAB_ACCEL": "tcg"}
@@ -99,11 +112,14 @@ def main() -> None:
         up(environment)
         down(environment)
         kinds = {"cold": cold_start, "warm": warm_start, "auto": whole_lab}
-        if options.vagrant:
-            kinds["vagrant up"] = lambda own: vagrant_up(options.vagrant, own)
         times = {name: [kind(environment) for _ in range(options.rounds)] for name, kind in kinds.items()}
+        if options.vagrant:
+            times["vagrant up"] = vagrant_ups(max(1, options.rounds // 3), environment)
         for name, series in times.items():
             print(f"{name:12} {statistics.median(series):7.2f} s   ({', '.join(f'{each:.2f}' for each in series)})")
+        for name in ("cold", "warm") if options.vagrant else ():
+            ratio = statistics.median(times["vagrant up"]) / statistics.median(times[name])
+            print(f"{name:12} 1/{ratio:.1f} of `vagrant up`")
         report_size(Path(state), environment)
 
 

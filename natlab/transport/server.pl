@@ -6,6 +6,9 @@
 # An answer:  id, kind, length (N C N); the bytes. Kinds: 0 ready, 1 stdout, 2 stderr, 3 ended (wait status, N),
 #             4 not started (errno, N).
 #
+# Given a path and a user it stays: it listens there, for that user alone, and serves each connection with a process of
+# its own. Without, it serves one: standard input and output.
+#
 # No modules: on an emulated machine each takes longer to load than a program takes to run.
 use strict;
 $| = 1;
@@ -13,11 +16,36 @@ $^F = 2;
 binmode $_ for *STDIN, *STDOUT;
 umask 022;
 $SIG{PIPE} = 'IGNORE';
+serve_at(@ARGV) if @ARGV;
 pipe my $woken, my $wake or die;
 $SIG{CHLD} = sub { syswrite $wake, '.' };
 
 my %running;    # pid -> what is known of the program
 my $asked = '';
+
+# Return in a process for each connection, which is its standard input and output then.
+sub serve_at {
+    my ($path, $user) = @_;
+    unlink $path;
+    socket my $listener, 1, 1, 0 or die "socket: $!\n";    # AF_UNIX, SOCK_STREAM
+    bind $listener, pack 'S a108', 1, $path or die "$path: $!\n";
+    chown scalar getpwnam $user, 0, $path and chmod 0600, $path and listen $listener, 16 or die "$path: $!\n";
+    my $pid = fork;
+    exit !defined $pid if !defined $pid || $pid;
+    setpgrp 0, 0;
+    open STDERR, '>', '/dev/null';
+    open STDIN, '<', '/dev/null';
+    open STDOUT, '>', '/dev/null';
+    local $SIG{CHLD} = 'IGNORE';
+    while (1) {
+        accept my $connection, $listener or select(undef, undef, undef, 0.1), next;
+        if (defined($pid = fork) && !$pid) {
+            open STDIN, '<&', $connection;
+            open STDOUT, '>&', $connection;
+            return;
+        }
+    }
+}
 
 sub answer {
     my ($id, $kind, $bytes) = @_;

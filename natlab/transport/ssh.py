@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachable, ProgramMissing
 from natlab.machine import COMMAND_TIMEOUT
 from natlab.model import CommandResult
-from natlab.transport import terminal
+from natlab.transport import serverprogram, terminal
 from natlab.transport.local import DEBUG
 from natlab.transport.sshcommand import is_missing
 from natlab.transport.sshlogin import KeyPair, Login, new_key_pair
@@ -122,6 +122,15 @@ class SshMachine:
     def sign_in_as(self, login: Login) -> None:
         """Use another login from the next connection on; the connection that is open stays."""
         self._login = login
+
+    def keep_served(self) -> None:
+        """Leave the program that runs commands on the machine: connections of later on find it there.
+
+        It lets in whoever natlab signs in as, and no other ordinary user.
+        """
+        result = self.run(["perl", "-e", serverprogram.TEXT, serverprogram.SOCKET, self._login.user])
+        if not result.ok:
+            raise InfrastructureError(f"{self.name}: natlab's program does not stay: {result.stderr.strip()}")
 
     def close(self) -> None:
         """Close the connection. The next command opens another one."""

@@ -42,6 +42,30 @@ without the instructions for it (openssl speed: 146 MB/s, and CTR with SHA-256 1
 _KEY_KINDS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
+_TO_SOCKET = b"direct-streamlocal@openssh.com"
+"""A channel to a Unix socket of the machine's (OpenSSH's PROTOCOL, section 2.4)."""
+
+
+class _Transport(paramiko.Transport):  # type: ignore[misc,unused-ignore]
+    """paramiko's, with a kind of channel that it does not know."""
+
+    _socket_path = ""
+
+    def open_socket(self, path: str, timeout: float) -> Any:
+        """Open a channel to a Unix socket on the machine. One connection always asks for the same."""
+        self._socket_path = path
+        return self.open_channel(_TO_SOCKET.decode(), timeout=timeout)
+
+    def _send_user_message(self, data: Any) -> None:
+        """Send a message; complete one that opens such a channel, which paramiko leaves without its arguments."""
+        opens = paramiko.common.cMSG_CHANNEL_OPEN + len(_TO_SOCKET).to_bytes(4) + _TO_SOCKET
+        if data.asbytes().startswith(opens):
+            data.add_string(self._socket_path)
+            data.add_string("")  # reserved, and so is the next
+            data.add_int(0)
+        super()._send_user_message(data)
+
+
 LOST = (paramiko.SSHException, EOFError, OSError)
 """What paramiko raises in the thread that asks, if the connection has broken."""
 
@@ -92,6 +116,18 @@ class Link:
     def open(self) -> Any:
         """Open a channel for a command, and count it until `release`."""
         channel = self._channel(OPEN * self.patience)
+        with self._lock:
+            self._users += 1
+        return channel
+
+    def open_socket(self, path: str) -> Any:
+        """Open a channel to a Unix socket on the machine, and count it until `release`; None if none listens there."""
+        try:
+            channel = self._transport.open_socket(path, OPEN * self.patience)
+        except paramiko.ChannelException:
+            return None
+        except Exception as error:  # paramiko raises here whatever its thread has died of
+            raise LinkFailed(words(error)) from error
         with self._lock:
             self._users += 1
         return channel
@@ -156,7 +192,7 @@ class Link:
 def connect(name: str, login: Login, dial: Dial, patience: float) -> Link:
     """Reach a machine, make sure that it is the right one, and sign in."""
     key = _private_key(name, login)
-    transport = paramiko.Transport(_dialled(name, login, dial, DIAL * patience))
+    transport = _Transport(_dialled(name, login, dial, DIAL * patience))
     try:
         _greet(transport, name, login, GREETING * patience)
         _recognize(transport, name, login)

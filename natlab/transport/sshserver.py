@@ -3,6 +3,9 @@
 Over plain SSH a command takes a session, the user's shell, sudo, root's shell and `env`, before the program itself. On
 an emulated machine that is half a second, thirty times in a lab. server.pl goes that way once for each connection. It
 is Perl, which every Debian system has. A machine that lacks it is asked in the plain way.
+
+Where it stays on the machine (SshMachine.keep_served), a connection needs no session at all: sshd itself connects
+natlab with it.
 """
 
 from __future__ import annotations
@@ -16,14 +19,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachable, ProgramMissing
+from natlab.transport import serverprogram
 from natlab.transport.local import MACHINE_ENVIRONMENT
 from natlab.transport.sshlink import OPEN, Link, LinkFailed
 
-_PROGRAM = Path(__file__).with_name("server.pl")
 _READY = b"natlab-server-ready\n"
 _STDOUT, _STDERR, _ENDED, _NOT_STARTED = 1, 2, 3, 4
 _REQUEST = struct.Struct(">III")
@@ -62,11 +64,13 @@ class CommandServer:
 
     @staticmethod
     def start(link: Link, *, as_root: bool) -> CommandServer | None:
-        """Start the program; None if the machine can't run it, or not as root. Raise LinkFailed."""
-        channel = link.open()
+        """Find the program on the machine, or start it; None if it can't be run, or not as root. Raise LinkFailed."""
+        channel = link.open_socket(serverprogram.SOCKET)
         try:
-            script = shlex.quote(_PROGRAM.read_text(encoding="utf-8"))
-            link.start(channel, f"exec {'sudo -n ' if as_root else ''}perl -e {script}".encode())
+            if channel is None:
+                channel = link.open()
+                script = shlex.quote(serverprogram.TEXT)
+                link.start(channel, f"exec {'sudo -n ' if as_root else ''}perl -e {script}".encode())
             if _is_ready(channel, OPEN * link.patience):
                 return CommandServer(link, channel)
         except MachineUnreachable as error:

@@ -26,6 +26,7 @@ import pytest
 
 from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachable, ProgramMissing
 from natlab.machine import Machine
+from natlab.transport import serverprogram
 from natlab.transport.local import MACHINE_ENVIRONMENT, LocalMachine
 from natlab.transport.ssh import KeyPair, Login, SshMachine, new_key_pair
 from tests.integration.conftest import ROOT, must_be_root
@@ -53,6 +54,14 @@ PasswordAuthentication no
 PermitRootLogin prohibit-password
 PidFile none
 """
+
+
+CONNECT = "socket S, 1, 1, 0; print connect(S, pack 'S a108', 1, @ARGV) ? 'connected' : 'refused'"
+
+
+def first_child(pid: int) -> str:
+    """Return the process that is PID 1 of the namespaces which `unshare --fork` has made."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[0]
 
 
 @dataclass
@@ -152,9 +161,20 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def machine(kind: str, server: Server) -> Iterator[Machine]:
-    machine = machine_of(kind, server)
+def kept(server: Server) -> SshMachine:
+    """Return a machine on which natlab's program stays, and whose connection has found it there."""
+    machine = server.machine(USER, served=True)
+    machine.keep_served()
+    with pytest.raises(MachineUnreachable):
+        machine.run(["sh", "-c", "kill -9 $PPID"])  # the one that was started for this connection
+    found = machine.run(["sh", "-c", "tr '\\0' ' ' </proc/$PPID/cmdline"]).stdout
+    assert found.endswith(f"{serverprogram.SOCKET} {USER} ")
+    return machine
+
+
+@pytest.fixture(params=(*KINDS, "kept"))
+def machine(request: pytest.FixtureRequest, server: Server) -> Iterator[Machine]:
+    machine = kept(server) if request.param == "kept" else machine_of(request.param, server)
     yield machine
     if isinstance(machine, SshMachine):
         machine.close()
@@ -436,6 +456,15 @@ def test_one_connection_is_kept(server: Server, over_ssh: SshMachine) -> None:
     for _ in range(20):
         assert over_ssh.run(["true"]).ok
     assert len(server.running) == 1
+
+
+def test_nobody_else_is_served_by_a_program_that_stays(server: Server) -> None:
+    kept(server)
+    enter = ("nsenter", "--target", first_child(server.running[0].pid), "--all", "--")
+    for user, comes_in in ((USER, True), ("nobody", False)):
+        argv = (*enter, "setpriv", f"--reuid={user}", "--clear-groups", "perl", "-e", CONNECT, serverprogram.SOCKET)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
+        assert (done.stdout == "connected") is comes_in, done.stderr
 
 
 @pytest.mark.parametrize("user", ["root", USER])

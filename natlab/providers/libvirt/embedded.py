@@ -33,6 +33,7 @@ from natlab.sandbox.sockets import Network
 from natlab.sandbox.world import World
 from natlab.sandbox.world import start as world_of
 from natlab.store import Store, cache_folder
+from natlab.transport import serverprogram
 from natlab.transport.local import find_program
 from natlab.transport.ssh import SshMachine
 
@@ -145,6 +146,7 @@ class _Instance:
         return {
             "the image": self.image.checksum,
             "the lab": repr((self.lab.network, self.lab.machines)),
+            "natlab's program on the machines": serverprogram.VERSION,
             "what natlab asks of libvirt": hashlib.sha256("".join(domains).encode()).hexdigest(),
             "this computer's processor": accel.processor(),
             **{name: _stamp(program) for name, program in programs.items()},
@@ -220,7 +222,8 @@ class _Instance:
     def _booted(self, place: Place, world: World, daemon: Connection, states: States) -> Site:
         keys = Keys.fresh(self.lab)
         keys.write(place.keys)
-        site = site_of(self.lab, world, self.accel, over_ssh(self.lab, world, self.accel, keys))
+        reached = over_ssh(self.lab, world, self.accel, keys)
+        site = site_of(self.lab, world, self.accel, reached)
         network = Network(world.init.pid)
 
         def create(machine: MachineSpec) -> None:
@@ -245,7 +248,7 @@ class _Instance:
         finally:
             network.close()
         if self._is_savable:
-            self._save(place, site, daemon, states, keys)
+            self._save(place, reached, daemon, states, keys)
         return site
 
     def _deadline(self) -> float:
@@ -280,11 +283,14 @@ class _Instance:
             bridge=self.lab.network.bridge,
         )
 
-    def _save(self, place: Place, site: Site, daemon: Connection, states: States, keys: Keys) -> None:
+    def _save(
+        self, place: Place, reached: dict[str, SshMachine], daemon: Connection, states: States, keys: Keys
+    ) -> None:
         """Save the machines as they are now, for the next start. If that fails the next start takes longer, no more."""
 
         def save(machine: MachineSpec) -> None:
-            site.machines[machine.name].run(["sh", "-c", _WARM_UP])
+            reached[machine.name].keep_served()
+            reached[machine.name].run(["sh", "-c", _WARM_UP])
             own = f"{PLACE}/{MACHINES}/{machine.name}"
             daemon.save_running(machine.name, f"{own}.mem", f"{own}.live.qcow2")
 
