@@ -40,20 +40,46 @@ def image_home(user_natlab: str) -> Path:
     return _built(user_natlab)
 
 
-@functools.cache
-def _built(natlab: str) -> Path:
+@pytest.fixture(scope="session")
+def trixie_home(user_natlab: str) -> Path:
+    """Return an XDG_DATA_HOME that has the image `trixie`, too."""
+    return _built(user_natlab, "trixie")
+
+
+@pytest.fixture(scope="session")
+def cloud_image() -> Path:
+    """Return a disk of the layout of Debian's own cloud images. It is kept like natlab's."""
     must_be_root()
-    home = KEPT / f"images-{_recipe()}"
+    recipe = hashlib.sha256(repr((_CLOUD_PACKAGES, _CLOUD_TABLE, _CLOUD_TREE)).encode()).hexdigest()[:16]
+    path = KEPT / f"cloud-{recipe}.qcow2"
+    with _the_only_one():
+        if not path.exists():
+            for old in KEPT.glob("cloud-*"):
+                old.unlink()
+            build_cloud_image(path)
+    return path
+
+
+@contextlib.contextmanager
+def _the_only_one() -> Iterator[None]:
     KEPT.mkdir(exist_ok=True)
     with (KEPT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@functools.cache
+def _built(natlab: str, release: str = "bookworm") -> Path:
+    must_be_root()
+    home = KEPT / f"images-{_recipe()}"
+    with _the_only_one():
         others = sorted((each for each in KEPT.glob("images-*") if each != home), key=lambda each: each.stat().st_mtime)
         for old in others[:-1]:  # the tests of the commit before may run at this moment
             shutil.rmtree(old)
         if not home.exists():
             home.mkdir()
             shutil.chown(home, USER, USER)
-        argv = [*AS_USER, f"XDG_DATA_HOME={home}", natlab, "image", "build", "bookworm"]
+        argv = [*AS_USER, f"XDG_DATA_HOME={home}", natlab, "image", "build", release]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False, cwd="/")
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return home

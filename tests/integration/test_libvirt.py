@@ -103,6 +103,7 @@ def test_the_whole_story(virtual: Learner, tmp_path: Path) -> None:
     come_out_of_the_saved_state_with_keys_of_their_own(virtual)
     reset_goes_back_and_does_the_steps_before_again(virtual)
     locked_out_machines_are_told_and_reset(virtual)
+    a_connection_that_a_rule_cuts_is_made_again(virtual)
     a_paused_machine_is_called_paused(virtual)
     must(virtual.run("down"))
     assert not (virtual.state / f"natlab/instances/{LAB}").exists()
@@ -162,6 +163,15 @@ def locked_out_machines_are_told_and_reset(virtual: Learner) -> None:
         assert "can't get in" in said
         must(virtual.run("reset", timeout=PATIENCE))
         assert must(virtual.on("vm-1", "iptables -S INPUT")).strip() == "-P INPUT ACCEPT"
+
+
+def a_connection_that_a_rule_cuts_is_made_again(virtual: Learner) -> None:
+    rule = "iptables -t nat -A POSTROUTING -j SNAT --to-source 192.168.122.99"
+    said = must(virtual.on("vm-1", f"{rule}; while :; do echo; sleep 1; done"), code=4)
+    assert "natlab is in again" in said
+    assert "natlab reset" in said
+    assert "SNAT" in must(virtual.on("vm-1", "iptables-save"))
+    must(virtual.run("reset", timeout=PATIENCE))
 
 
 def a_paused_machine_is_called_paused(virtual: Learner) -> None:

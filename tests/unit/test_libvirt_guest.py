@@ -28,8 +28,9 @@ def libvirt_is_away() -> None:
     raise InfrastructureError("the libvirt daemon at qemu:///system: it is away")
 
 
-def machine(answer: Answer, must_run: object) -> VirtualMachine:
-    return VirtualMachine(ScriptedMachine("vm-1", {("ls",): answer}), must_run)  # type: ignore[arg-type]
+def machine(answer: Answer, must_run: object, then: Answer = SILENT) -> VirtualMachine:
+    """Return a machine that answers `ls`, and `then` a sign of life."""
+    return VirtualMachine(ScriptedMachine("vm-1", {("ls",): answer, ("true",): then}), must_run)  # type: ignore[arg-type]
 
 
 def test_a_machine_that_answers_is_not_watched() -> None:
@@ -39,6 +40,13 @@ def test_a_machine_that_answers_is_not_watched() -> None:
 def test_a_machine_that_runs_and_does_not_answer_is_locked_out() -> None:
     with pytest.raises(LockedOut, match="No route to host") as told:
         machine(SILENT, runs).run(["ls"])
+    assert "natlab reset" in str(told.value.hint)
+
+
+def test_a_machine_that_lets_natlab_in_again_is_not_locked_out() -> None:
+    with pytest.raises(MachineUnreachable, match="No route to host; natlab is in again") as told:
+        machine(SILENT, runs, then="").run(["ls"])
+    assert not isinstance(told.value, LockedOut)
     assert "natlab reset" in str(told.value.hint)
 
 

@@ -10,9 +10,9 @@ SERVICE = "libvirtd"
 SOCKET = "/run/libvirt/libvirt-sock"
 PLACE = "/run/natlab"
 """Where the daemon, and QEMU, find what natlab shares with them."""
-MACHINES, IMAGE, STATES, CACHE = "machines", "image", "states", "cache"
-"""What that is: an instance's own files, its image, the saved states, and what libvirt has found out about QEMU, which
-takes it longer than all the rest of its start."""
+MACHINES, IMAGE, DISK, STATES, CACHE = "machines", "image", "disk", "states", "cache"
+"""What that is: an instance's own files, its image's kernel and initrd, the image's disk (which may lie elsewhere), the
+saved states, and what libvirt has found out about QEMU, which takes it longer than all the rest of its start."""
 CONFIGURATION = Path("/etc/libvirt")
 _PRIVATE = ("/run", str(CONFIGURATION), "/var/lib", "/var/cache", "/var/log")
 """Folders that are the daemon's own: it finds nothing of the computer's in them, and leaves nothing there."""

@@ -20,7 +20,7 @@ from natlab.model import Lab, MachineSpec
 from natlab.providers.base import Options, Record, Site, Start, unmet
 from natlab.providers.libvirt import accel, boot, disks, preflight
 from natlab.providers.libvirt.connection import Connection
-from natlab.providers.libvirt.daemon import CACHE, IMAGE, MACHINES, PLACE, STATES, libvirtd
+from natlab.providers.libvirt.daemon import CACHE, DISK, IMAGE, MACHINES, PLACE, STATES, libvirtd
 from natlab.providers.libvirt.guest import Keys, identity, seed_of, virtual
 from natlab.providers.libvirt.images import image_for
 from natlab.providers.libvirt.place import Place, give_to_the_world
@@ -158,7 +158,8 @@ class _Instance:
         cache = cache_folder() / "libvirt"
         cache.mkdir(parents=True, exist_ok=True)
         give_to_the_world(cache)
-        shared = {MACHINES: place.machines, IMAGE: self.image.folder, STATES: states.folder, CACHE: cache}
+        image = {IMAGE: self.image.folder, DISK: self.image.disk}
+        shared = {MACHINES: place.machines, **image, STATES: states.folder, CACHE: cache}
         wanted = [_TUN, accel.DEVICE] if self.accel == accel.KVM else [_TUN]
         devices = place.devices(wanted)
         service = libvirtd(shared, {Path(path).name: path for path in devices})
@@ -227,7 +228,7 @@ class _Instance:
         network = Network(world.init.pid)
 
         def create(machine: MachineSpec) -> None:
-            self._lay_out(place, machine, keys, f"{PLACE}/{IMAGE}/{self.image.disk.name}")
+            self._lay_out(place, machine, keys, f"{PLACE}/{DISK}")
             daemon.create(domain_xml(self._domain(machine, self.start.instance)), machine.name)
             self.start.tell(StageReached(machine.name, boot.DEFINED, 0.0, boot.KERNEL))
 

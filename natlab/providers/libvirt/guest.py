@@ -117,12 +117,23 @@ class VirtualMachine:
             raise self._explained(error) from error
 
     def _explained(self, error: MachineUnreachable) -> MachineUnreachable:
-        """Return the error, or a better one: the machine has ended, or it runs and lets nobody in."""
+        """Return the error, or a better one: the machine has ended, it runs and lets nobody in, or it does again."""
         try:
             self.must_run()
         except MachineUnreachable as ended:
             return ended
         except InfrastructureError:
             return error  # libvirt can't be asked either
+        if self._lets_in():
+            # Source NAT for all that leaves also rewrites a connection from before, whose packets are the first that
+            # conntrack sees; a new connection it knows from its SYN on.
+            message = f"{error.message}; natlab is in again: the old connection may have met a new rule"
+            return MachineUnreachable(message, "look what the rules are now; `natlab reset` goes back")
         message = f"{self.name} runs, but natlab can't get in any more ({error.message})"
         return LockedOut(message, "`natlab reset` goes back to the last good state")
+
+    def _lets_in(self) -> bool:
+        try:
+            return self.inner.run(["true"]).ok
+        except InfrastructureError:
+            return False
