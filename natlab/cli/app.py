@@ -194,6 +194,34 @@ def table(
     return instances.table(Context.of_process(), machine, instance, watch=watch)
 
 
+@app.command("trace")
+@command
+def trace(
+    target: Annotated[
+        str | None, typer.Argument(metavar="URL|MACHINE:PORT", help="Default: what the lab's own checks ask for.")
+    ] = None,
+    instance: InstanceOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="MACHINE", help="Who sends it. Default: host.", autocompletion=_complete_machine
+        ),
+    ] = None,
+    udp: Annotated[bool, typer.Option("--udp", help="Send a datagram to MACHINE:PORT.")] = False,
+    icmp: Annotated[bool, typer.Option("--icmp", help="Send a ping to MACHINE.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show hooks where nothing changes, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    pcap: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the packets for Wireshark.")] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture.")] = None,
+) -> int:
+    """Send one request, and show its way across all machines, hook by hook."""
+    from natlab.cli.tracing import TraceOptions
+    from natlab.cli.tracing import trace as traced
+
+    options = TraceOptions(target, source, instance, udp, icmp, as_json, everything, pcap, svg)
+    return traced(Context.of_process(), options)
+
+
 @app.command("check")
 @command
 def check(instance: InstanceOption = None) -> int:

@@ -1,0 +1,77 @@
+"""`natlab trace`: one request across all machines, or what passes by for a while."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from natlab import labfile, session
+from natlab.cli.context import Context
+from natlab.cli.resetting import way_back
+from natlab.errors import ExitCode, UsageError
+from natlab.model import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class TraceOptions:
+    """What `natlab trace` was asked for."""
+
+    target: str | None
+    source: str | None
+    instance: str | None
+    udp: bool
+    icmp: bool
+    json: bool
+    everything: bool
+    pcap: Path | None
+    svg: Path | None
+
+    @property
+    def protocol(self) -> Protocol:
+        if self.udp and self.icmp:
+            raise UsageError("--udp and --icmp don't go together", "say one of them")
+        return Protocol.UDP if self.udp else Protocol.ICMP if self.icmp else Protocol.TCP
+
+
+def trace(context: Context, options: TraceOptions) -> int:
+    """Send a request, follow it, and show its way; write the files that were asked for."""
+    from natlab.checks.base import World
+    from natlab.trace.request import request_of
+    from natlab.trace.run import trace as traced
+
+    instance = session.choose(context.store, options.instance)
+    journal = session.running(instance)
+    for file in (options.pcap, options.svg):
+        if file is not None:
+            _must_be_writable(file)
+    with way_back(options.instance):
+        running = session.attach(instance, labfile.load(Path(journal.lab)))
+        world = World(running.lab, running.machines, silence=running.site.silence)
+        found = traced(request_of(running.lab, options.source, options.target, options.protocol), world)
+    if options.pcap is not None:
+        from natlab.trace.capture import captured
+        from natlab.trace.pcapng import pcapng
+
+        options.pcap.write_bytes(pcapng(captured(found.sightings)))
+    if options.svg is not None:
+        from natlab.picture import trace_svg
+
+        addresses = {machine.name: str(machine.address) for machine in running.lab.machines}
+        options.svg.write_text(trace_svg(found.trace, addresses), encoding="utf-8")
+    if options.json:
+        from natlab.trace.json import to_json
+
+        context.say(to_json(found.trace))
+    else:
+        from natlab.ui.tracing import render_trace
+
+        context.console.print(render_trace(found.trace, running.lab, everything=options.everything))
+    return ExitCode.PASSED if found.answered else ExitCode.FAILED
+
+
+def _must_be_writable(file: Path) -> None:
+    """Find out now, not after the request, that a file has nowhere to go."""
+    try:
+        file.open("ab").close()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}", "name a file in a folder that you can write") from error

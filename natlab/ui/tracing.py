@@ -1,0 +1,194 @@
+"""A trace on a terminal: one packet after the other, each with its way over the machines from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+
+from natlab.model import Lab
+from natlab.trace.model import Change, Death, Passage, Rewriting, Trace
+from natlab.ui.ink import Ink, Sheet
+
+_MARK, _STOP = "*", "✗"
+"""In the margin: something changes here; something ends here."""
+_MACHINE = 6
+"""Columns for a machine's name."""
+_HOOKS = 24
+"""Columns for the names of hooks."""
+_UNDOING = {
+    Rewriting.UN_DNAT: "conntrack remembers where it was sent first",
+    Rewriting.UN_SNAT: "conntrack remembers who asked",
+}
+_OFTEN = 4
+"""So many retransmissions are told with their times, at most."""
+
+
+def render_trace(trace: Trace, lab: Lab, *, everything: bool = False) -> Sheet:
+    """Return a trace; with `everything` also hooks at which nothing changes, and every packet that goes a known way."""
+    return Sheet(lambda ink: _lines(ink, trace, lab, everything=everything))
+
+
+@dataclass(frozen=True, slots=True)
+class _Packet:
+    """One packet's way, and when it was sent again the same way."""
+
+    passages: tuple[Passage, ...]
+    again: tuple[float, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return self.passages[0].before.kind
+
+    @property
+    def way(self) -> tuple[object, ...]:
+        """What makes two packets' ways the same: hooks, and what was done at each."""
+        return tuple(
+            (each.machine, each.hook, each.after is None, tuple(change.rewriting for change in each.changes))
+            for each in self.passages
+        )
+
+    def repeats(self, other: _Packet) -> bool:
+        one, two = self.passages[0].before, other.passages[0].before
+        return (one.kind, one.seq, one.ack, self.way) == (two.kind, two.seq, two.ack, other.way)
+
+
+def _lines(ink: Ink, trace: Trace, lab: Lab, *, everything: bool) -> Iterator[RenderableType]:
+    yield ink.text("   ".join(f"{machine.name} {machine.address}" for machine in lab.machines), "dim")
+    told: set[tuple[object, ...]] = set()
+    folded: list[str] = []
+    for packet in _once_each(_packets(trace.passages)):
+        if not everything and packet.way in told and "SYN" not in packet.kind:
+            folded.append(packet.kind)
+            continue
+        told.add(packet.way)
+        yield ink.text("")
+        yield ink.text(packet.kind, "bold")
+        yield from _way(ink, packet.passages, everything=everything)
+        if trace.death is not None and _dies_after(trace.death, packet.passages[-1]):
+            yield _row(ink, _STOP, trace.death.machine, "stops here", "", "bold red")
+        if packet.again:
+            yield ink.text(f"  again, {_times(packet)}", "dim")
+    if folded:
+        yield ink.text("")
+        yield ink.text(f"{_count(folded)} the same ways: {', '.join(folded)}", "dim")
+    yield from _ending(ink, trace)
+
+
+def _dies_after(death: Death, last: Passage) -> bool:
+    return last.after is not None and (last.machine, last.hook) == (death.machine, death.hook)
+
+
+def _packets(passages: Sequence[Passage]) -> Iterator[_Packet]:
+    """Yield the packets that a merged timeline is made of."""
+    way: list[Passage] = []
+    for passage in passages:
+        if way and (_identity(passage) != _identity(way[0]) or _starts_again(passage, way)):
+            yield _Packet(tuple(way))
+            way = []
+        way.append(passage)
+    if way:
+        yield _Packet(tuple(way))
+
+
+def _identity(passage: Passage) -> tuple[object, ...]:
+    packet = passage.before
+    return packet.protocol, packet.kind, packet.seq, packet.ack, packet.length
+
+
+def _starts_again(passage: Passage, way: Sequence[Passage]) -> bool:
+    return (passage.machine, passage.hook) == (way[0].machine, way[0].hook)
+
+
+def _once_each(packets: Iterator[_Packet]) -> Iterator[_Packet]:
+    """Yield the packets, those that were sent again the same way only once."""
+    last: _Packet | None = None
+    for packet in packets:
+        if last is not None and packet.repeats(last):
+            last = _Packet(last.passages, (*last.again, packet.passages[0].seconds - last.passages[0].seconds))
+            continue
+        if last is not None:
+            yield last
+        last = packet
+    if last is not None:
+        yield last
+
+
+def _times(packet: _Packet) -> str:
+    when = ", ".join(f"{seconds:.1f} s" for seconds in packet.again[:_OFTEN])
+    more = ", …" if len(packet.again) > _OFTEN else ""
+    count = f"{len(packet.again)} times" if len(packet.again) > 1 else "once"
+    return f"{count}, after {when}{more}"
+
+
+def _count(folded: Sequence[str]) -> str:
+    return f"{len(folded)} more packets go" if len(folded) > 1 else "1 more packet goes"
+
+
+def _way(ink: Ink, passages: Sequence[Passage], *, everything: bool) -> Iterator[RenderableType]:
+    quiet: list[Passage] = []
+    for passage in passages:
+        loud = bool(passage.changes) or passage.after is None
+        if quiet and (loud or everything or quiet[-1].machine != passage.machine):
+            yield from _unchanged(ink, quiet, ttl=everything)
+            quiet = []
+        if not loud:
+            quiet.append(passage)
+            continue
+        if passage.after is None:
+            yield _stop(ink, _STOP, passage, "stops here", _ends(passage))
+        for change in passage.changes:
+            yield from _change(ink, passage, change)
+    if quiet:
+        yield from _unchanged(ink, quiet, ttl=everything)
+
+
+def _unchanged(ink: Ink, passages: Sequence[Passage], *, ttl: bool) -> Iterator[RenderableType]:
+    words = f"{_ends(passages[-1])}{f'  ttl {passages[-1].before.ttl}' if ttl else ''}"
+    hooks = " ".join(passage.hook for passage in passages)
+    yield _row(ink, " ", passages[0].machine, hooks, words, "")
+
+
+def _ends(passage: Passage) -> str:
+    return f"{passage.before.source} → {passage.before.destination}"
+
+
+def _change(ink: Ink, passage: Passage, change: Change) -> Iterator[RenderableType]:
+    words = f"{change.before} ⇒ {change.after}"
+    yield _stop(ink, _MARK, passage, str(change.rewriting), words)
+    by = _UNDOING.get(change.rewriting, "natlab can't tell by which rule")
+    if change.rule is not None:
+        counted = "" if change.packets is None else f" ({change.packets} packet{'s' * (change.packets != 1)})"
+        by = f"-A {change.rule.chain} {change.rule.spec}{counted}"
+    yield ink.indented(ink.text(by, "dim"), 4 if ink.narrow else 3 + _MACHINE)
+
+
+def _stop(ink: Ink, mark: str, passage: Passage, what: str, words: str) -> RenderableType:
+    style = "bold red" if mark == _STOP else "bold cyan"
+    return _row(ink, mark, passage.machine, f"{passage.hook} {what}", words, style)
+
+
+def _row(ink: Ink, mark: str, machine: str, hooks: str, words: str, style: str) -> RenderableType:
+    if ink.narrow:
+        return Group(
+            ink.text(f"{mark} {machine} {hooks}", style), ink.indented(ink.text(words, style), 4 * bool(words))
+        )
+    name = f"{mark} {machine:{_MACHINE}} "
+    return ink.text(f"{name}{hooks:{_HOOKS}} {words}", style)
+
+
+def _ending(ink: Ink, trace: Trace) -> Iterator[RenderableType]:
+    yield ink.text("")
+    for each in trace.remembered:
+        entry = each.entry
+        state = f" {entry.state}" if entry.state else ""
+        flags = " [UNREPLIED]" * entry.unreplied + " [ASSURED]" * entry.assured
+        yield ink.text(f"conntrack on {each.machine}: {entry.protocol}{state}{flags}")
+        yield ink.text(f"  as it came  {entry.original}")
+        yield ink.text(f"  its reply   {entry.reply}")
+    for line in trace.death.evidence if trace.death is not None else ():
+        yield ink.text(line, "dim")
+    if trace.lost:
+        yield ink.text(f"The kernel could not hand over {trace.lost} events: what is not here may have been.", "yellow")
+    yield ink.text(f"{_STOP} {trace.summary}" if trace.death is not None else trace.summary, "bold")
