@@ -25,6 +25,7 @@ from natlab.events import (
     MachinesReady,
     Notice,
     RedoStarted,
+    RulesRead,
     StageReached,
     StepEnded,
     StepStarted,
@@ -34,6 +35,7 @@ from natlab.machine import COMMAND_TIMEOUT, Machine, Machines
 from natlab.model import CommandResult
 from natlab.record.book import Book
 from natlab.record.entries import (
+    ELSEWHERE,
     RESET,
     STEP,
     TYPED,
@@ -51,6 +53,7 @@ from natlab.record.entries import (
     Unseen,
     Verified,
 )
+from natlab.record.rules import read_rules, rules_read
 from natlab.record.timeline import Timeline
 
 _LONGEST = 4000
@@ -71,6 +74,8 @@ class Recording:
         self._tell = tell
         self._alone = alone
         self._complained = False
+        self._unlooked: dict[str, Author] = {}
+        """The last command on a machine whose effect the runner's own reading, which comes next, will show."""
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
@@ -83,6 +88,8 @@ class Recording:
             case StepStarted():
                 self._book.append(StepBegun(number=event.number, id=event.step.id))
                 self.timeline.changes()
+            case RulesRead():
+                self._read(event)
             case CommandStarted():
                 self._begin(event.command.machine, self._shown(event.command.line))
             case CommandEnded():
@@ -94,6 +101,18 @@ class Recording:
                 self._book.append(_told(event))
             case _:
                 pass
+
+    def _read(self, event: RulesRead) -> None:
+        """Take the runner's own reading for a look after the last command, if nobody else has been there."""
+        if not self._alone:
+            return
+        author = self._unlooked.pop(event.machine, None)
+        if author is None and self.timeline.knows(event.machine):
+            return
+        rules = rules_read(event.ruleset.answer)
+        if rules is None:
+            rules = read_rules(self._machines[event.machine])
+        self.timeline.saw(event.machine, rules, author or Author(ELSEWHERE))
 
     def _found(self, event: CheckEnded | StepEnded | TableShown | LabEnded) -> Entry:
         match event:
@@ -176,13 +195,16 @@ class Recording:
 
     def _begin(self, machine: str, author: Author) -> None:
         """Look at the machine's rules, so that nothing that was before is laid at this command's door; note it."""
-        if not (self._alone and self.timeline.knows(machine)):
+        if not self._alone or machine in self._unlooked or not self.timeline.knows(machine):
             self._look_at(machine)
         self._book.append(CommandBegun(machine=machine, author=author, pid=os.getpid()))
 
     def _end(self, machine: str, author: Author, status: int | None, said: str = "") -> None:
         try:
-            self._look_at(machine)
+            if self._alone and machine == self._book.opened.table_of:
+                self._unlooked[machine] = author
+            else:
+                self._look_at(machine)
         finally:
             self._book.append(
                 CommandDone(machine=machine, author=author, pid=os.getpid(), status=status, said=said[:_LONGEST])
@@ -193,7 +215,11 @@ class Recording:
         if machine not in self._machines:
             return
         try:
-            self.timeline.look(self._machines[machine])
+            author = self._unlooked.pop(machine, None)
+            if author is not None:
+                self.timeline.saw(machine, read_rules(self._machines[machine]), author)
+            else:
+                self.timeline.look(self._machines[machine])
         except InfrastructureError as error:
             self._book.append(Unseen(machine=machine, why=error.message))
 

@@ -6,6 +6,7 @@ ruleset` prints it; and whether the machine forwards. Rules for IPv6 that ip6tab
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import msgspec
 
 from natlab.errors import InfrastructureError
 from natlab.machine import Machine
+from natlab.netfilter import snapshot
 from natlab.netfilter.nft import OWN_PREFIX
 
 FORWARDING = "net.ipv4.ip_forward"
@@ -101,9 +103,30 @@ def read_rules(machine: Machine) -> Rules:
     iptables, legacy, listed, forwarding = parts
     saved = tables(iptables)
     native, mixed = _sorted_out(listed, saved)
-    text = "".join(f"{line}\n" for line in iptables.splitlines() if line and not line.startswith("#"))
-    kept = "".join(f"{line}\n" for line in legacy.splitlines() if line and not line.startswith("#"))
-    return Rules(text, native, forwarding.strip(), kept, mixed)
+    return Rules(_uncommented(iptables), native, forwarding.strip(), _uncommented(legacy), mixed)
+
+
+def rules_read(answer: str) -> Rules | None:
+    """Return the rules in what a machine said for `netfilter/snapshot.py`; None if that does not tell all of them."""
+    parts = snapshot.parts(answer)
+    if "legacy" in parts or not {"iptables", "nft", "forwarding"} <= parts.keys():
+        return None
+    saved = tables(parts["iptables"].text)
+    for item in json.loads(parts["nft"].text)["nftables"]:
+        table, chain = item.get("table"), item.get("chain")
+        if table and not _is_elsewhere(table["family"], table["name"], saved):
+            return None  # a table of nft's users: JSON is not what brings it back
+        if chain and chain["table"] in saved and chain["name"] not in saved[chain["table"]].policies:
+            return None
+    return Rules(_uncommented(parts["iptables"].text), "", parts["forwarding"].text.strip())
+
+
+def _is_elsewhere(family: str, table: str, saved: dict[str, SavedTable]) -> bool:
+    return table.startswith(OWN_PREFIX) or (family == "ip" and table in saved)
+
+
+def _uncommented(text: str) -> str:
+    return "".join(f"{line}\n" for line in text.splitlines() if line and not line.startswith("#"))
 
 
 def tables(text: str) -> dict[str, SavedTable]:

@@ -103,17 +103,24 @@ class Timeline:
             return self._look(machine)
 
     def _look(self, machine: Machine, author: Author | None = None, undoes: int | None = None) -> Change | None:
-        rules = read_rules(machine)
+        return self._note(machine.name, read_rules(machine), author, undoes)
+
+    def saw(self, machine: str, rules: Rules, author: Author) -> Change | None:
+        """Do as `look`, with rules that were read already: for whoever knows that nobody else is at the machine."""
+        with self._book.locked():
+            return self._note(machine, rules, author, None)
+
+    def _note(self, machine: str, rules: Rules, author: Author | None, undoes: int | None) -> Change | None:
         self._catch_up()
-        known = self._rules.get(machine.name)
+        known = self._rules.get(machine)
         if known is None:
-            self._book.append(RulesSeen(machine=machine.name, rules=rules))
+            self._book.append(RulesSeen(machine=machine, rules=rules))
             return None
         if known.lines() == rules.lines():
             return None
         number = self._changes[-1].number + 1 if self._changes else 1
-        author = author or self._author(machine.name)
-        self._book.append(RulesChanged(number=number, machine=machine.name, rules=rules, author=author, undoes=undoes))
+        author = author or self._author(machine)
+        self._book.append(RulesChanged(number=number, machine=machine, rules=rules, author=author, undoes=undoes))
         self._catch_up()
         return self._changes[-1] if self._changes else None
 
