@@ -203,6 +203,27 @@ def check(instance: InstanceOption = None) -> int:
     return instances.check(Context.of_process(), instance)
 
 
+@app.command("history")
+@command
+def history(
+    instance: InstanceOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> int:
+    """Show what changed in the machines' rules, when, and by which command."""
+    from natlab.cli import timeline
+
+    return timeline.history(Context.of_process(), instance, json=json)
+
+
+@app.command("undo")
+@command
+def undo(instance: InstanceOption = None) -> int:
+    """Take the newest change of the machines' rules back."""
+    from natlab.cli import timeline
+
+    return timeline.undo(Context.of_process(), instance)
+
+
 @app.command("reset")
 @command
 def reset(
