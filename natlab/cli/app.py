@@ -187,11 +187,31 @@ def table(
     ] = None,
     instance: InstanceOption = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Print it again whenever it changes.")] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it as a picture instead.")] = None,
 ) -> int:
     """Print a machine's live nat table."""
-    from natlab.cli import instances
+    from natlab.cli import instances, reporting
 
+    if svg is not None:
+        return reporting.table_picture(Context.of_process(), machine, instance, svg, watch=watch)
     return instances.table(Context.of_process(), machine, instance, watch=watch)
+
+
+@app.command("report")
+@command
+def report(
+    instance: InstanceOption = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as one HTML file; - is standard output.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as Markdown; default: to standard output.")
+    ] = None,
+) -> int:
+    """Tell what was done in a lab, with which verdicts, also when it has ended."""
+    from natlab.cli import reporting
+
+    return reporting.report(Context.of_process(), instance, html, markdown)
 
 
 @app.command("check")
