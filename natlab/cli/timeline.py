@@ -11,6 +11,7 @@ from natlab.cli.recording import recording_of
 from natlab.cli.resetting import way_back
 from natlab.errors import ExitCode
 from natlab.record import shelf
+from natlab.record.book import Book
 from natlab.record.timeline import Change, Timeline
 
 
@@ -21,7 +22,7 @@ def history(context: Context, name: str | None, *, json: bool) -> int:
     if json:
         context.say(json_.dumps([_plain(change, change.number in standing) for change in changes], indent=2))
         return ExitCode.PASSED
-    from natlab.ui.history import render_history
+    from natlab.ui.rulehistory import render_history
 
     context.console.print(render_history(changes, standing))
     return ExitCode.PASSED
@@ -29,13 +30,18 @@ def history(context: Context, name: str | None, *, json: bool) -> int:
 
 def _timeline(context: Context, name: str | None) -> Timeline:
     """Return an instance's timeline: as it is now if it is up, else as it was when it ended."""
+    return Timeline(record_of(context, name))
+
+
+def record_of(context: Context, name: str | None) -> Book:
+    """Return an instance's record, after a look at its machines if it is up; raise StateError if it can't be read."""
     if not _is_up(context, name):
         book = shelf.newest(context.store, name)
         book.opened  # noqa: B018 - raises if this is no record, or a newer one
-        return Timeline(book)
+        return book
     recording = recording_of(context, attach(context, name))
     recording.look()
-    return recording.timeline
+    return recording.book
 
 
 def _is_up(context: Context, name: str | None) -> bool:
@@ -51,7 +57,7 @@ def _is_up(context: Context, name: str | None) -> bool:
 
 def undo(context: Context, name: str | None) -> int:
     """Take the newest change of the rules back."""
-    from natlab.ui.history import render_undone
+    from natlab.ui.rulehistory import render_undone
 
     running = attach(context, name)
     recording = recording_of(context, running)

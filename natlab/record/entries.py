@@ -174,6 +174,12 @@ class Told(Entry, frozen=True, kw_only=True):
     fields: dict[str, Any] = {}
 
 
+class Traced(Entry, frozen=True, kw_only=True):
+    """A request was traced: `trace` is what `natlab/record/traces.py` makes of it, and reads again."""
+
+    trace: dict[str, Any]
+
+
 class Full(Entry, frozen=True, kw_only=True):
     """The record has reached its limit: what happened afterwards is not in it."""
 
@@ -193,6 +199,7 @@ AnyEntry = (
     | Unseen
     | Finished
     | Told
+    | Traced
     | Full
 )
 

@@ -39,6 +39,7 @@ from natlab.record.entries import (
     RESET,
     STEP,
     TYPED,
+    AnyEntry,
     Author,
     Came,
     Checked,
@@ -50,11 +51,14 @@ from natlab.record.entries import (
     StepBegun,
     TableSeen,
     Told,
+    Traced,
     Unseen,
     Verified,
 )
 from natlab.record.rules import read_rules, rules_read
 from natlab.record.timeline import Timeline
+from natlab.record.traces import plain_of
+from natlab.trace.model import Trace
 
 _LONGEST = 4000
 """Characters of one text that a record keeps."""
@@ -69,13 +73,19 @@ class Recording:
     def __init__(self, book: Book, machines: Machines, tell: Callable[[Notice], None], *, alone: bool = False) -> None:
         """Begin to record; `alone` says that nobody else can change the machines' rules meanwhile."""
         self.timeline = Timeline(book)
-        self._book = book
+        self.book = book
         self._machines = machines
         self._tell = tell
         self._alone = alone
         self._complained = False
         self._unlooked: dict[str, Author] = {}
         """The last command on a machine whose effect the runner's own reading, which comes next, will show."""
+
+    @property
+    def entries(self) -> list[AnyEntry]:
+        """All that is on record by now."""
+        self.book.catch_up()
+        return self.book.entries
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
@@ -86,7 +96,7 @@ class Recording:
     def _write(self, event: Event) -> None:
         match event:
             case StepStarted():
-                self._book.append(StepBegun(number=event.number, id=event.step.id))
+                self.book.append(StepBegun(number=event.number, id=event.step.id))
                 self.timeline.changes()
             case RulesRead():
                 self._read(event)
@@ -96,9 +106,9 @@ class Recording:
                 said = event.result.stderr.strip()
                 self._end(event.command.machine, self._shown(event.command.line), event.result.status, said)
             case CheckEnded() | StepEnded() | TableShown() | LabEnded():
-                self._book.append(self._found(event))
+                self.book.append(self._found(event))
             case _ if not isinstance(event, _UNTOLD):
-                self._book.append(_told(event))
+                self.book.append(_told(event))
             case _:
                 pass
 
@@ -130,10 +140,15 @@ class Recording:
             case LabEnded():
                 return Finished(outcome=event.outcome, seconds=event.seconds)
 
+    def traced(self, trace: Trace) -> None:
+        """Note a trace, for the report to draw."""
+        with self._harmless():
+            self.book.append(Traced(trace=plain_of(trace)))
+
     def came(self, how: str) -> None:
         """Note that somebody works on the lab now, and how its machines' rules are."""
         with self._harmless():
-            self._book.append(Came(how=how))
+            self.book.append(Came(how=how))
         if not self._alone:
             self.look()
 
@@ -142,7 +157,7 @@ class Recording:
         if not self._alone:
             self.look()
         with self._harmless():
-            self._book.append(Left(finished=finished))
+            self.book.append(Left(finished=finished))
 
     def look(self) -> None:
         """Look at every machine's rules."""
@@ -175,7 +190,7 @@ class Recording:
         """Record a reset to step `number` while the block runs: what it does to the rules is its doing."""
         author = Author(RESET, f"natlab reset {number}", number)
         with self._harmless():
-            self._book.append(CommandBegun(machine="", author=author, pid=os.getpid()))
+            self.book.append(CommandBegun(machine="", author=author, pid=os.getpid()))
         status = None
         try:
             yield
@@ -183,7 +198,7 @@ class Recording:
         finally:
             self.look()
             with self._harmless():
-                self._book.append(CommandDone(machine="", author=author, pid=os.getpid(), status=status))
+                self.book.append(CommandDone(machine="", author=author, pid=os.getpid(), status=status))
 
     def was_reset(self, number: int) -> None:
         """Record that a reset to step `number` has just been done."""
@@ -197,16 +212,16 @@ class Recording:
         """Look at the machine's rules, so that nothing that was before is laid at this command's door; note it."""
         if not self._alone or machine in self._unlooked or not self.timeline.knows(machine):
             self._look_at(machine)
-        self._book.append(CommandBegun(machine=machine, author=author, pid=os.getpid()))
+        self.book.append(CommandBegun(machine=machine, author=author, pid=os.getpid()))
 
     def _end(self, machine: str, author: Author, status: int | None, said: str = "") -> None:
         try:
-            if self._alone and machine == self._book.opened.table_of:
+            if self._alone and machine == self.book.opened.table_of:
                 self._unlooked[machine] = author
             else:
                 self._look_at(machine)
         finally:
-            self._book.append(
+            self.book.append(
                 CommandDone(machine=machine, author=author, pid=os.getpid(), status=status, said=said[:_LONGEST])
             )
 
@@ -221,7 +236,7 @@ class Recording:
             else:
                 self.timeline.look(self._machines[machine])
         except InfrastructureError as error:
-            self._book.append(Unseen(machine=machine, why=error.message))
+            self.book.append(Unseen(machine=machine, why=error.message))
 
     # --- what goes wrong ------------------------------------------------------------------------------------------
 
@@ -288,6 +303,9 @@ def _checked(event: CheckEnded, step: int) -> Checked:
 
 
 def _told(event: object) -> Told:
-    """Return the entry of an event that this module does not know: what of it fits into JSON."""
-    fields = msgspec.to_builtins(event, enc_hook=str)
-    return Told(event=type(event).__name__, fields=fields if isinstance(fields, dict) else {"value": fields})
+    """Return the entry of an event that this module does not know: what of it fits into JSON, a step as its id."""
+    plain = msgspec.to_builtins(event, enc_hook=str)
+    fields = plain if isinstance(plain, dict) else {"value": plain}
+    if isinstance(step := fields.get("step"), dict):
+        fields["step"] = step.get("id")
+    return Told(event=type(event).__name__, fields=fields)
