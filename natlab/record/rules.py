@@ -17,6 +17,7 @@ from natlab.errors import InfrastructureError
 from natlab.machine import Machine
 from natlab.netfilter import snapshot
 from natlab.netfilter.nft import OWN_PREFIX
+from natlab.netfilter.ruleset import Chain, NatTable, Rule
 
 FORWARDING = "net.ipv4.ip_forward"
 
@@ -141,6 +142,23 @@ def tables(text: str) -> dict[str, SavedTable]:
         elif rule := _RULE.match(line):
             table.rules.append(SavedRule(rule[2], rule[1] or "0:0"))
     return found
+
+
+def nat_table(rules: Rules) -> NatTable:
+    """Return what iptables has in its nat table; what nft's users have in theirs is only pointed at."""
+    saved = tables(rules.iptables).get("nat", SavedTable("nat", {}, []))
+    chains = []
+    for name, (policy, _) in saved.policies.items():
+        found = tuple(_shown(rule) for rule in saved.rules if rule.spec.split(" ", 2)[1] == name)
+        chains.append(Chain(name, None if policy == "-" else policy, found))
+    beside = ("there are nat chains of nft's own beside it: see what changed",) if "type nat" in rules.native else ()
+    return NatTable(tuple(chains), beside)
+
+
+def _shown(rule: SavedRule) -> Rule:
+    _, chain, *spec = rule.spec.split(" ", 2)
+    packets, size = rule.counted.split(":")
+    return Rule(chain, " ".join(spec), int(packets), int(size))
 
 
 def native_tables(text: str) -> dict[str, str]:

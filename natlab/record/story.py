@@ -25,6 +25,7 @@ from natlab.record.entries import (
     Unseen,
     Verified,
 )
+from natlab.record.rules import nat_table
 from natlab.record.timeline import Change, Timeline
 from natlab.record.traces import trace_of
 from natlab.trace.model import Trace
@@ -105,10 +106,21 @@ def story_of(book: Book) -> Story:
     standing = frozenset(change.number for change in timeline.standing())
     story = Story(opened, steps, changes, standing, times[0], times[-1])
     _Teller(story).tell(book.entries)
+    story.table = _last_table(story)
     if book.lost:
         lines = "One line" if book.lost == 1 else f"{book.lost} lines"
         story.remarks.append(f"{lines} of the record could not be read, and what they said is missing here.")
     return story
+
+
+def _last_table(story: Story) -> TableSeen | None:
+    """Return the lab's nat table as it was last: a change can have come after the last verification."""
+    seen, own = story.table, [change for change in story.changes if change.machine == story.opened.table_of]
+    if not own or (seen is not None and seen.at > own[-1].at):
+        return seen
+    now = nat_table(own[-1].after)
+    then = seen.at_step_start if seen is not None else nat_table(own[0].before)
+    return TableSeen(at=own[-1].at, machine=own[-1].machine, at_step_start=then, before_probes=now, now=now)
 
 
 class _Teller:

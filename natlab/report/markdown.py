@@ -13,7 +13,8 @@ from natlab.record.timeline import Change
 from natlab.record.words import change_words, one_line
 from natlab.report.telling import OUTCOMES, clock, command, ended, prompt, summary, tries
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
+_MARKUP = re.compile(r"([\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;))")
+"""What could become markup in the midst of a line, where all of these words stand."""
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -26,9 +27,9 @@ def to_markdown(story: Story) -> str:
         lines += ["", *_step(step)]
     lines += ["", "## What changed in the rules", "", *_changes(story)]
     if story.table is not None:
-        when = f"As it was at {clock(story.table.at)}, after the last check:"
+        when = f"As natlab saw it last, at {clock(story.table.at)}:"
         lines += ["", f"## The nat table of {_text(story.table.machine)}", "", when, "", *_table(story.table.now)]
-    return "\n".join(lines) + "\n"
+    return re.sub("\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
 def _step(step: StepStory) -> Iterator[str]:
