@@ -78,7 +78,7 @@ class Canvas:
 
     def document(self, width: float, height: float, title: str, description: str, key: str) -> str:
         """Return the whole as SVG; `key` keeps its names apart from those of other pictures on the same page."""
-        name, said = f"{key}-title", f"{key}-desc"
+        name, said = (f"{_NOT_XML.sub('', key)}-{part}" for part in ("title", "desc"))
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="nl-svg" width="{width:g}" height="{height:g}" '
             f'viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby={quoteattr(f"{name} {said}")}>'

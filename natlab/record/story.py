@@ -63,6 +63,8 @@ class StepStory:
     failed: int = 0
     """How many of the verifications did not pass."""
     checks: dict[str, Checked] = field(default_factory=dict)
+    overcome: list[Checked] = field(default_factory=list)
+    """What checks said that did not pass, and were measured again later; the same words twice in a row count once."""
     commands: list[Done] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
@@ -139,6 +141,8 @@ class _Teller:
             last = entry.at
         for begun in self._under_way:
             self._done(begun, None, "")
+        for step in self._story.steps:
+            step.commands.sort(key=lambda done: done.at)
         if self._came is not None:  # whoever came was killed, or is still there
             self._went(last)
 
@@ -218,11 +222,18 @@ class _Teller:
         if step is None:
             return
         if isinstance(entry, Checked):
+            last = step.checks.get(entry.id)
+            if last is not None and last.outcome is not Outcome.PASSED and _words(last) != _words(entry):
+                step.overcome.append(last)
             step.checks[entry.id] = entry
             return
         step.outcome, step.at = entry.outcome, entry.at
         step.verified += 1
         step.failed += entry.outcome is not Outcome.PASSED
+
+
+def _words(check: Checked) -> tuple[object, ...]:
+    return check.outcome, check.actual, check.why
 
 
 def _guess_words(guess: dict[str, object]) -> str:

@@ -53,13 +53,17 @@ def _step(step: StepStory) -> Iterator[str]:
         yield ""
     for check in step.checks.values():
         yield from _check(check)
+    if step.overcome:
+        yield from ("", "Before that:", "")
+    for check in step.overcome:
+        yield from _check(check, f"{clock(check.at)} ")
     for trace in step.traces:
         yield ""
         yield f"Trace: {_text(trace.summary)}"
 
 
-def _check(check: Checked) -> Iterator[str]:
-    yield f"- **{OUTCOMES[check.outcome]}**: {_text(check.id)}: {_text(check.actual)}"
+def _check(check: Checked, when: str = "") -> Iterator[str]:
+    yield f"- {when}**{OUTCOMES[check.outcome]}**: {_text(check.id)}: {_text(check.actual)}"
     if check.outcome is Outcome.PASSED:
         return
     yield f"  - expected: {_text(check.expected)}"
