@@ -51,8 +51,10 @@ def way_back(live: Rules, wanted: Rules) -> Way:
         for name in {**now, **then}
         if list(now.get(name, blank).lines("")) != list(then.get(name, blank).lines(""))
     ]
-    for name in changed:
-        if name in live.mixed or name in wanted.mixed:
+    theirs = {*native_tables(live.native), *native_tables(wanted.native)}
+    shared = [*live.mixed, *wanted.mixed]
+    for name in {**dict.fromkeys(changed), **dict.fromkeys(shared)}:
+        if f"ip {name}" in theirs or (name in shared and (name in changed or live.mixed != wanted.mixed)):
             raise InfrastructureError(f"the table ip {name} holds chains of nft's own beside iptables' rules")
     saved = "".join(_table(name, now.get(name, blank), then.get(name, blank)) for name in changed)
     gone = [f"delete table ip {name}\n" for name in changed if name not in then]

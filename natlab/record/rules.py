@@ -65,6 +65,7 @@ class Rules(msgspec.Struct, frozen=True):
         shown = [line for table in tables(self.iptables).values() for line in table.lines("iptables")]
         shown += [line for table in tables(self.legacy).values() for line in table.lines("iptables-legacy")]
         shown += [f"nft: {line}" for text in native_tables(self.native).values() for line in _native_lines(text)]
+        shown += [f"nft: chains of its own in iptables' table {name}" for name in self.mixed]
         return (sysctl, *shown)
 
 

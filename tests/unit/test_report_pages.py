@@ -153,7 +153,7 @@ def test_the_page_says_what_happened(tmp_path: Path) -> None:
     assert "Resets 1" in said
     assert "checked 2 times, 1 of them before it passed" in said
     assert "Predicted: no answer. Measured: refused" in said
-    assert "cannot tell asked: vm-1 is gone" in said
+    assert "cannot tell asked : vm-1 is gone" in said
     assert "why nobody switched it on" in said
     assert "nobody saw it end" in said
     assert "natlab undo, which took back change 2" in said
