@@ -52,7 +52,6 @@ MAY_IMPORT = {
         "providers",
         "image",
         "trace",
-        "netfilter",
         "picture",
         "record",
     },
