@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +19,16 @@ from pathlib import Path
 import msgspec
 
 from natlab.errors import StateError
+from natlab.machine import COMMAND_TIMEOUT
 from natlab.record.entries import FORMAT, AnyEntry, Entry, Full, Opened, entry_of, is_whole, line_of
 from natlab.store import state_errors
 
 MOST = 8_000_000
 """Bytes that a record may have: thousands of commands, or a hundred changes of a ruleset of a thousand rules."""
+
+_PATIENCE = 1.5 * COMMAND_TIMEOUT
+"""Seconds to wait for whoever has locked a record: they may be waiting for a machine meanwhile."""
+_PAUSE = 0.005
 
 
 class Book:
@@ -60,16 +66,14 @@ class Book:
             )
         return first
 
-    def catch_up(self) -> list[AnyEntry]:
-        """Read what was added since the last time, by whomever, and return it."""
+    def catch_up(self) -> None:
+        """Read what was added since the last time, by whomever."""
         with self._ours, state_errors(self.file):
-            before = len(self.entries)
             while chunk := os.pread(self._descriptor, 1 << 20, self._read):
                 self._read += len(chunk)
                 *lines, self._rest = (self._rest + chunk).split(b"\n")
                 for line in lines:
                     self._take(line)
-            return self.entries[before:]
 
     def _take(self, line: bytes) -> None:
         entry = entry_of(line)
@@ -102,8 +106,7 @@ class Book:
         """Keep all others, threads and processes, from adding anything meanwhile. May be held twice."""
         with self._ours:
             if self._depth == 0:
-                with state_errors(self.file):
-                    fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                self._lock()
             self._depth += 1
             try:
                 yield
@@ -111,6 +114,20 @@ class Book:
                 self._depth -= 1
                 if self._depth == 0:
                     fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _lock(self) -> None:
+        """Wait for the lock, but not for ever: somebody may have stopped its holder with Ctrl-Z."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                with state_errors(self.file):
+                    return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except StateError as error:
+                if not isinstance(error.__cause__, BlockingIOError):
+                    raise
+                if time.monotonic() > end:
+                    raise StateError(f"{self.file} is locked by another natlab, which does not go on") from None
+            time.sleep(_PAUSE)
 
     def close(self) -> None:
         """Close the file."""

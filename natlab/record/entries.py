@@ -56,9 +56,7 @@ class Came(Entry, frozen=True, kw_only=True):
 
 
 class Left(Entry, frozen=True, kw_only=True):
-    """And stopped; `finished` if that was the lab's end."""
-
-    finished: bool = False
+    """And stopped."""
 
 
 class StepBegun(Entry, frozen=True, kw_only=True):

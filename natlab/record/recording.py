@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from natlab.errors import InfrastructureError, NatlabError
+from natlab.errors import InfrastructureError, MachineUnreachable, NatlabError
 from natlab.events import (
     CheckEnded,
     CheckStarted,
@@ -78,6 +78,8 @@ class Recording:
         self._tell = tell
         self._alone = alone
         self._complained = False
+        self._gone: set[str] = set()
+        """Machines that could not be reached: a look at one costs as long as it takes to find that out again."""
         self._unlooked: dict[str, Author] = {}
         """The last command on a machine whose effect the runner's own reading, which comes next, will show."""
 
@@ -152,15 +154,15 @@ class Recording:
         if not self._alone:
             self.look()
 
-    def left(self, *, finished: bool = False) -> None:
+    def left(self) -> None:
         """Note that they stopped, and what has become of the rules."""
         if not self._alone:
             self.look()
         with self._harmless():
-            self.book.append(Left(finished=finished))
+            self.book.append(Left())
 
     def look(self) -> None:
-        """Look at every machine's rules."""
+        """Look at every machine's rules, but for those that can't be reached."""
         for machine in self._machines:
             with self._harmless():
                 self._look_at(machine)
@@ -170,6 +172,7 @@ class Recording:
     def machines(self, machines: Machines, how: str = TYPED) -> Machines:
         """Return machines on which what is streamed is recorded as the learner's own; they count from now on."""
         self._machines = machines
+        self._gone.clear()
         return {name: Observed(machine, self, how) for name, machine in machines.items()}
 
     @contextlib.contextmanager
@@ -181,6 +184,9 @@ class Recording:
             self._begin(machine, author)
         try:
             yield ended.append
+        except MachineUnreachable:
+            self._gone.add(machine)
+            raise
         finally:
             with self._harmless():
                 self._end(machine, author, ended[0] if ended else None)
@@ -199,6 +205,10 @@ class Recording:
             self.look()
             with self._harmless():
                 self.book.append(CommandDone(machine="", author=author, pid=os.getpid(), status=status))
+
+    def reached(self, machine: str) -> None:
+        """Take note that a machine can be reached, whatever was found before."""
+        self._gone.discard(machine)
 
     def was_reset(self, number: int) -> None:
         """Record that a reset to step `number` has just been done."""
@@ -227,7 +237,7 @@ class Recording:
 
     def _look_at(self, machine: str) -> None:
         """Look at a machine's rules. One that can't be asked is the lesson's to speak of: here it is only noted."""
-        if machine not in self._machines:
+        if machine not in self._machines or machine in self._gone:
             return
         try:
             author = self._unlooked.pop(machine, None)
@@ -236,6 +246,8 @@ class Recording:
             else:
                 self.timeline.look(self._machines[machine])
         except InfrastructureError as error:
+            if isinstance(error, MachineUnreachable):
+                self._gone.add(machine)
             self.book.append(Unseen(machine=machine, why=error.message))
 
     # --- what goes wrong ------------------------------------------------------------------------------------------
@@ -271,6 +283,7 @@ class Observed:
         """Run the learner's program, and record it."""
         with self._recording.command(self.name, _line(argv), self._how) as ended:
             status = self._machine.stream(argv)
+            self._recording.reached(self.name)
             ended(status)
         return status
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -71,7 +72,9 @@ class Timeline:
         self._changes: list[Change] = []
         self._under_way: list[CommandBegun] = []
         self._step: int | None = None
-        self._learn(book.entries)
+        self._learned = 0
+        self._one_at_a_time = threading.RLock()
+        self._catch_up()
 
     @property
     def step(self) -> int | None:
@@ -159,7 +162,11 @@ class Timeline:
         return Author(ELSEWHERE, step=self._step)
 
     def _catch_up(self) -> None:
-        self._learn(self._book.catch_up())
+        with self._one_at_a_time:
+            self._book.catch_up()
+            new = self._book.entries[self._learned :]
+            self._learned += len(new)
+            self._learn(new)
 
     def _learn(self, entries: Iterable[AnyEntry]) -> None:
         for entry in entries:

@@ -37,13 +37,12 @@ def read_again(book: Book) -> Book:
 def test_what_was_written_is_read_again_in_order(tmp_path: Path) -> None:
     book = a_book(tmp_path)
     book.append(Came(how="run"))
-    book.append(Left(finished=True))
+    book.append(Left())
     first, came, left = read_again(book).entries
     assert isinstance(first, Opened)
     assert (first.lab, first.instance, first.provider) == ("dnat-basic", "mine", "netns")
     assert isinstance(came, Came)
     assert isinstance(left, Left)
-    assert left.finished
     assert datetime.fromisoformat(came.at) <= datetime.fromisoformat(left.at)
 
 
@@ -151,3 +150,15 @@ def test_writers_at_once_do_not_mix_their_lines(tmp_path: Path) -> None:
     again = read_again(book)
     assert again.lost == 0
     assert len(again.entries) == 1 + 4 * 50
+
+
+def test_a_record_that_somebody_keeps_locked_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = a_book(tmp_path)
+    other = Book(book.file)
+    monkeypatch.setattr("natlab.record.book._PATIENCE", 0.02)
+    with other.locked(), pytest.raises(StateError, match="locked by another natlab"):
+        book.append(Came(how="run"))
+    book.append(Came(how="run"))
+    assert len(read_again(book).entries) == 2

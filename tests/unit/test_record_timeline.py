@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from natlab.errors import InfrastructureError, StateError, UsageError
+from natlab.errors import InfrastructureError, MachineUnreachable, StateError, UsageError
 from natlab.events import CommandEnded, CommandStarted, Event, Notice, StepStarted
 from natlab.machine import COMMAND_TIMEOUT
 from natlab.model import Command, CommandResult
@@ -102,6 +102,17 @@ def test_a_killed_natlab_s_command_is_nobody_s_author(tmp_path: Path) -> None:
     assert change.author.how == ELSEWHERE
 
 
+def test_a_timeline_misses_nothing_that_somebody_else_has_read(tmp_path: Path) -> None:
+    book, machine = a_book(tmp_path), Forwarder()
+    timeline = Timeline(book)
+    timeline.look(machine)
+    machine.forwards = "1"
+    Timeline(Book(book.file)).look(machine)
+    book.catch_up()
+    assert timeline.look(machine) is None
+    assert len(timeline.changes()) == 1
+
+
 def test_undo_goes_back_one_change_after_the_other_and_stops(tmp_path: Path) -> None:
     machine, timeline = Forwarder(), Timeline(a_book(tmp_path))
     for forwards in "0120":
@@ -150,6 +161,20 @@ def test_a_machine_that_cannot_be_read_is_noted_and_in_nobodys_way(tmp_path: Pat
     assert listener.machines({"vm-1": machine})["vm-1"].stream(["bash", "-c", "x"]) == 0
     assert [entry.why for entry in listener.entries if isinstance(entry, Unseen)] == ["vm-1 is gone"] * 2
     assert said == []
+
+
+def test_a_machine_that_is_out_of_reach_is_not_asked_again_and_again(tmp_path: Path) -> None:
+    gone = MachineUnreachable("vm-1 is gone")
+    machine = ScriptedMachine("vm-1", {COMMAND: [gone, f"{CUT}{CUT}{CUT}0\n"], ("bash",): [gone, gone, ""]})
+    listener = Recording(a_book(tmp_path), {"vm-1": machine}, lambda _: None)
+    observed = listener.machines({"vm-1": machine})["vm-1"]
+    for _ in range(2):
+        with pytest.raises(MachineUnreachable):
+            observed.stream(["bash", "-c", "x"])
+    assert machine.asked.count(COMMAND) == 1
+    assert observed.stream(["bash", "-c", "x"]) == 0
+    assert machine.asked.count(COMMAND) == 2
+    assert listener.timeline.knows("vm-1")
 
 
 def test_what_can_not_be_written_is_told_once_and_the_command_still_runs(
