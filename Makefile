@@ -14,8 +14,8 @@ PACKAGES := bash bsdutils busybox conntrack coreutils curl iproute2 iptables nft
 VM_PACKAGES := debian-archive-keyring e2fsprogs fdisk libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu mmdebstrap mtools \
     qemu-system-x86 qemu-utils xz-utils gcc libc6-dev libvirt-dev pkg-config python3-dev
 # What only the tests need: another user to be, programs to type in. And the bench: mininet, to be measured against.
-TEST_PACKAGES := dnsmasq-base less libvirt-daemon-system login openssh-client openssh-server passwd sudo vagrant \
-    vagrant-libvirt vim-tiny
+TEST_PACKAGES := chromium dnsmasq-base less libvirt-daemon-system login openssh-client openssh-server passwd sudo tcpdump \
+    vagrant vagrant-libvirt vim-tiny
 BENCH_PACKAGES := bridge-utils mininet net-tools
 
 .PHONY: help setup vm run test lint bench bench-vm clean

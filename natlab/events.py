@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from natlab.model import CheckResult, CheckSpec, Command, CommandResult, Lab, Outcome, Step, StepResult
+from natlab.netfilter.program import Ruleset
 from natlab.netfilter.ruleset import NatTable
 
 
@@ -75,6 +76,14 @@ class CheckEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class RulesRead:
+    """`machine`'s rules as they are between the step's commands and its probes."""
+
+    machine: str
+    ruleset: Ruleset
+
+
+@dataclass(frozen=True, slots=True)
 class TableShown:
     """`machine`'s nat table: as the step began, just before its probes, and now."""
 
@@ -118,6 +127,7 @@ Event = (
     | CommandEnded
     | CheckStarted
     | CheckEnded
+    | RulesRead
     | TableShown
     | StepEnded
     | LabEnded

@@ -17,12 +17,14 @@ from natlab.events import (
     LabEnded,
     Listener,
     RedoStarted,
+    RulesRead,
     StepEnded,
     StepStarted,
     TableShown,
 )
 from natlab.machine import Machines
 from natlab.model import CheckResult, CheckSpec, Command, CommandResult, Lab, Outcome, Step, StepResult, worst
+from natlab.netfilter.program import Ruleset
 from natlab.netfilter.ruleset import NatTable
 
 SOLUTION_TIMEOUT = 30.0
@@ -51,7 +53,15 @@ class Runner:
 
     def begin(self, index: int) -> None:
         """Go to a step: remember the nat table as it is now, and emit StepStarted."""
-        self._begin(index, self.table(self.lab.table_of))
+        self._begin(index, self._table_now())
+
+    def _table_now(self) -> NatTable:
+        return self._told(read_ruleset(self.machines[self.lab.table_of]))
+
+    def _told(self, ruleset: Ruleset) -> NatTable:
+        """Tell of the rules that were just read, so that nobody else has to read them; return their nat table."""
+        self.emit(RulesRead(self.lab.table_of, ruleset))
+        return ruleset.table
 
     def _begin(self, index: int, table: NatTable) -> None:
         self.index = index
@@ -108,7 +118,7 @@ class Runner:
         """Verify; return the nat table as it was left, too, so that nobody has to read it again."""
         started = time.monotonic()
         world, machine = World(self.lab, self.machines, silence=self._silence), self.lab.table_of
-        before = ruleset_before(world, machine).table
+        before = self._told(ruleset_before(world, machine))
         results = run_checks(self.step, world, self._check_started, self._check_ended, explain)
         result = StepResult(self.step, results, time.monotonic() - started)
         now = ruleset_now(world, machine).table
@@ -132,7 +142,7 @@ class Runner:
         `started` is the monotonic time from which the lab's seconds count.
         """
         results: list[StepResult] = []
-        table = self.table(self.lab.table_of)
+        table = self._table_now()
         for index in range(len(self.lab.steps)):
             self._begin(index, table)
             self.solve()

@@ -121,7 +121,7 @@ def _clear_leftovers(instance: Instance) -> None:
 
 
 def _up(instance: Instance, lab: Lab, source: Path, provider: Provider, tell: Listener, *, keep: bool) -> Session:
-    created = datetime.now(UTC).isoformat(timespec="seconds")
+    created = datetime.now(UTC).isoformat(timespec="milliseconds")
     journal = Journal(str(source), provider.name, created, steps=len(lab.steps), kept=keep)
     session = Session(instance, provider, _nowhere(lab), journal)
     try:

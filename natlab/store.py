@@ -4,6 +4,7 @@ STATE/version                    the layout's version
 STATE/instances/NAME/journal.json  what exists, written before it does
 STATE/instances/NAME/lock          held by whoever changes the instance
 STATE/instances/NAME/world/        where a provider builds; world-2/ and so on if that is in use
+STATE/records/                     what happened in the last labs; outlives them (natlab/record/shelf.py)
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Store:
         """Use `folder`, making it if need be. Raise StateError if it can't be used, or a newer natlab wrote it."""
         self.folder = folder
         self._instances = folder / "instances"
-        with _state_errors(folder):
+        self.records = folder / "records"
+        with state_errors(folder):
             self._instances.mkdir(parents=True, exist_ok=True)
             self._check_version(folder / "version")
 
@@ -91,7 +93,7 @@ class Store:
 
     def names(self) -> list[str]:
         """Return the names of all instances, sorted."""
-        with _state_errors(self._instances):
+        with state_errors(self._instances):
             return sorted(entry.name for entry in self._instances.iterdir() if entry.is_dir() and _is_name(entry.name))
 
     def instance(self, name: str) -> Instance:
@@ -124,7 +126,7 @@ class Instance:
 
     def read(self) -> Journal | None:
         """Return the journal; None if nothing was written yet. Raise StateError if it can't be read."""
-        with _state_errors(self._journal):
+        with state_errors(self._journal):
             try:
                 return _journal_of(json.loads(self._journal.read_text(encoding="utf-8")))
             except FileNotFoundError:
@@ -135,7 +137,7 @@ class Instance:
 
     def write(self, journal: Journal) -> None:
         """Replace the journal, at once or not at all."""
-        with _state_errors(self._journal):
+        with state_errors(self._journal):
             _write(self._journal, json.dumps(asdict(journal), indent=1) + "\n")
 
     def empty_world(self) -> Path:
@@ -144,7 +146,7 @@ class Instance:
         What an earlier world has left in its own, or still has in use there, is its provider's to remove.
         """
         number, world = 1, self.folder / "world"
-        with _state_errors(world):
+        with state_errors(world):
             world.mkdir(exist_ok=True)
             while any(world.iterdir()):
                 number += 1
@@ -172,7 +174,7 @@ class Instance:
             if descriptor is None:
                 continue
             try:
-                with _state_errors(path):
+                with state_errors(path):
                     self._take(descriptor)
                 # Whoever held it may have removed the folder: then this is a lock on a file that has no name any more.
                 if _is_open_at(path, descriptor):
@@ -185,7 +187,7 @@ class Instance:
 
     def _create_lock(self, path: Path) -> int | None:
         """Open the lock, making it and the folder; None if the folder goes at that very moment."""
-        with _state_errors(path):
+        with state_errors(path):
             try:
                 with contextlib.suppress(FileExistsError):  # Path's own exist_ok fails if the folder goes meanwhile
                     self.folder.mkdir(parents=True)
@@ -220,7 +222,7 @@ class Instance:
     def remove(self) -> None:
         """Remove the folder and all in it, the lock last: whoever locks the folder then finds nothing that will go."""
         lock = self.folder / "lock"
-        with _state_errors(self.folder):
+        with state_errors(self.folder):
             for entry in self.folder.iterdir():
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
@@ -265,7 +267,7 @@ def _write(file: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _state_errors(path: Path) -> Iterator[None]:
+def state_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -187,10 +187,13 @@ def table(
     ] = None,
     instance: InstanceOption = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Print it again whenever it changes.")] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it as a picture instead.")] = None,
 ) -> int:
     """Print a machine's live nat table."""
-    from natlab.cli import instances
+    from natlab.cli import instances, reporting
 
+    if svg is not None:
+        return reporting.table_picture(Context.of_process(), machine, instance, svg, watch=watch)
     return instances.table(Context.of_process(), machine, instance, watch=watch)
 
 
@@ -222,6 +225,23 @@ def trace(
     return traced(Context.of_process(), options)
 
 
+@app.command("report")
+@command
+def report(
+    instance: InstanceOption = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as one HTML file; - is standard output.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as Markdown; default: to standard output.")
+    ] = None,
+) -> int:
+    """Tell what was done in a lab, with which verdicts, also when it has ended."""
+    from natlab.cli import reporting
+
+    return reporting.report(Context.of_process(), instance, html, markdown)
+
+
 @app.command("check")
 @command
 def check(instance: InstanceOption = None) -> int:
@@ -229,6 +249,27 @@ def check(instance: InstanceOption = None) -> int:
     from natlab.cli import instances
 
     return instances.check(Context.of_process(), instance)
+
+
+@app.command("history")
+@command
+def history(
+    instance: InstanceOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> int:
+    """Show what changed in the machines' rules, when, and by which command."""
+    from natlab.cli import timeline
+
+    return timeline.history(Context.of_process(), instance, json=json)
+
+
+@app.command("undo")
+@command
+def undo(instance: InstanceOption = None) -> int:
+    """Take the newest change of the machines' rules back."""
+    from natlab.cli import timeline
+
+    return timeline.undo(Context.of_process(), instance)
 
 
 @app.command("reset")

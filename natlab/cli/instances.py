@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from natlab import labfile, session
 from natlab.cli.context import Context, exit_code_of
 from natlab.cli.making import Wish
+from natlab.cli.recording import EXEC, SHELL, listeners, recorded, recording_of
 from natlab.cli.resetting import way_back
 from natlab.errors import ExitCode, InfrastructureError, NatlabError, StateError, UsageError
 from natlab.events import MachinesReady
@@ -38,6 +39,8 @@ def up(context: Context, lab_name: str, wish: Wish, name: str | None) -> int:
         provider = wish.provide(screen)
         with session.fresh(instance, lab, source, provider, screen, keep=True) as running:
             screen(MachinesReady(running.lab, time.monotonic() - started))
+            with recorded(context, running, "up", screen):
+                pass
     context.say(f"instance {instance.name} is up; try: natlab shell {lab.table_of}")
     return ExitCode.PASSED
 
@@ -121,20 +124,21 @@ def attach(context: Context, name: str | None) -> session.Session:
         return session.attach(instance, lab)
 
 
-def _machine(context: Context, machine: str, name: str | None) -> Machine:
-    return attach(context, name).machine(machine)
-
-
 def shell(context: Context, machine: str, name: str | None) -> int:
     """Open an interactive shell on a machine; its exit status is the command's."""
-    return execute(context, machine, ["bash", "--login"], name)
+    return _stream(context, machine, ["bash", "--login"], name, SHELL)
 
 
 def execute(context: Context, machine: str, argv: list[str], name: str | None) -> int:
     """Run a command on a machine, on this process's own streams; its exit status is the command's."""
-    subject = _machine(context, machine, name)
+    return _stream(context, machine, argv, name, EXEC)
+
+
+def _stream(context: Context, machine: str, argv: list[str], name: str | None, how: str) -> int:
+    running = attach(context, name)
+    subject = running.machine(machine)
     with way_back(name):
-        return subject.stream(argv)
+        return recording_of(context, running).machines({machine: subject}, how)[machine].stream(argv)
 
 
 def table(context: Context, machine: str | None, name: str | None, *, watch: bool) -> int:
@@ -167,9 +171,10 @@ def check(context: Context, name: str | None) -> int:
 
     running = attach(context, name)
     with way_back(name), AutoScreen(context.console) as screen:
-        runner = Runner(running.lab, running.machines, screen, running.site.silence)
-        runner.begin(session.step_after(running.lab, running.journal.step))
-        result = runner.verify()
+        with recorded(context, running, "check", screen) as recording:
+            runner = Runner(running.lab, running.machines, listeners(recording, screen), running.site.silence)
+            runner.begin(session.step_after(running.lab, running.journal.step))
+            result = runner.verify()
         # Checks tell of a machine that is gone as a doubt of their own, and not what to do about it.
         if result.outcome is Outcome.CANNOT_TELL and (gone := runner.unreachable()) is not None:
             raise gone[1]

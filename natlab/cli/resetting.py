@@ -9,6 +9,7 @@ from pathlib import Path
 
 from natlab import labfile, session
 from natlab.cli.context import Context
+from natlab.cli.recording import recording_of
 from natlab.errors import ExitCode, InstanceBusy, LockedOut, MachineUnreachable
 from natlab.events import Listener
 from natlab.model import Lab
@@ -41,6 +42,7 @@ def restored(context: Context, instance: Instance, lab: Lab, index: int) -> Iter
         with AutoScreen(context.console) as screen:
             way = session.restored(instance, lab, index, screen, redoing(screen))
             running = stack.enter_context(way)
+            recording_of(context, running, screen).was_reset(index + 1)
         yield running
 
 

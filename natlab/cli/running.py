@@ -15,6 +15,7 @@ from natlab import labfile, session
 from natlab.cli.background import Background
 from natlab.cli.context import Context, Terminated, exit_code_of, terminal_needed
 from natlab.cli.making import Wish
+from natlab.cli.recording import listeners, recorded
 from natlab.cli.resetting import redoing, restored
 from natlab.errors import ExitCode, NatlabError, UsageError
 from natlab.events import Event, LabStarted, Listener, MachinesReady, StepStarted
@@ -119,16 +120,23 @@ def _run_auto(context: Context, options: RunOptions, emit: Listener) -> Outcome:
     instance = context.store.instance(_chosen(options, lab.name + AUTO_SUFFIX))
     provider = options.wish.provide(emit)
     # The machines take as long to make as the runner takes to load: do both at once.
-    threading.Thread(target=importlib.import_module, args=["natlab.runner"], daemon=True).start()
+    threading.Thread(target=_load, args=["natlab.runner", "natlab.record.recording"], daemon=True).start()
     started = time.monotonic()
     emit(LabStarted(lab, provider.name))
     with session.fresh(instance, lab, source, provider, emit, keep=options.keep) as running:
         emit(MachinesReady(running.lab, time.monotonic() - started))
         from natlab.runner import Runner
 
-        outcome = Runner(running.lab, running.machines, emit, running.site.silence).run_all(started)
+        with recorded(context, running, "run --auto", emit, alone=True) as recording:
+            both = listeners(recording, emit)
+            outcome = Runner(running.lab, running.machines, both, running.site.silence).run_all(started)
         running.save_step(len(lab.steps) if outcome is Outcome.PASSED else 0)
     return outcome
+
+
+def _load(*modules: str) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 # --- by hand --------------------------------------------------------------------------------------------------------
@@ -204,7 +212,7 @@ def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
     from natlab.ui.lessonscreen import LessonScreen
 
     lab = running.lab
-    with LessonScreen(context.console) as screen:
+    with LessonScreen(context.console) as screen, recorded(context, running, "run", screen) as recording:
 
         def remember_and_show(event: Event) -> None:
             if isinstance(event, StepStarted):
@@ -213,13 +221,15 @@ def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
             screen(event)
 
         screen(LabStarted(lab, running.provider.name))
-        runner = Runner(lab, running.machines, remember_and_show, running.site.silence)
+        tell = listeners(recording, remember_and_show)
+        runner = Runner(lab, recording.machines(running.machines), tell, running.site.silence)
 
         def restore(index: int) -> None:
-            try:
-                running.reset(loaded, index, screen, redoing(screen))
-            finally:  # there may be other machines even if one of them could not be brought all the way
-                runner.machines = running.machines
+            with recording.resetting(index + 1):
+                try:
+                    running.reset(loaded, index, screen, redoing(screen))
+                finally:  # there may be other machines even if one of them could not be brought all the way
+                    runner.machines = recording.machines(running.machines)
 
         end = Lesson(lab, runner, screen, terminal_reader(), restore).run(session.step_after(lab, running.journal.step))
     if end.finished:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from natlab import labfile, session
 from natlab.cli.context import Context
+from natlab.cli.recording import recording_of
 from natlab.cli.resetting import way_back
 from natlab.errors import ExitCode, UsageError
 from natlab.model import Protocol
@@ -48,6 +49,7 @@ def trace(context: Context, options: TraceOptions) -> int:
         running = session.attach(instance, labfile.load(Path(journal.lab)))
         world = World(running.lab, running.machines, silence=running.site.silence)
         found = traced(request_of(running.lab, options.source, options.target, options.protocol), world)
+        recording_of(context, running).traced(found.trace)
     if options.pcap is not None:
         from natlab.trace.capture import captured
         from natlab.trace.pcapng import pcapng

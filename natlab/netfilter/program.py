@@ -197,6 +197,8 @@ class Ruleset(NamedTuple):
     table: NatTable
     blocks: tuple[Block, ...]
     routes: tuple[Route, ...] = ()
+    answer: str = ""
+    """What the machine said, to the letter, for whoever keeps it."""
 
     def entered(self, kind: Kind, hook: NatHook | str) -> tuple[Block, ...]:
         """Return the base chains of a hook in the order in which the kernel enters them.

@@ -28,24 +28,26 @@ section() {
     { problem=$("$@" 2>&1 >&3); status=$?; } 3>&1
     printf '\n%s end %s %s\n' "$mark" "$status" "$problem"
 }
-mark=$1 tables=$2 legacy=
+mark=$1 legacy=
 save=iptables-save; command -v iptables-nft-save >/dev/null && save=iptables-nft-save
 rest() {
-    section iptables $save -c $tables
+    section iptables $save -c
     names=/proc/net/ip_tables_names
     if [ -r $names ]; then
         while read -r name; do case "$name" in nat) legacy=yes;; *) legacy=${legacy:-$1};; esac; done <$names
     fi
-    [ -z "$legacy" ] || section legacy iptables-legacy-save -c $tables
+    [ -z "$legacy" ] || section legacy iptables-legacy-save -c
     section routes routes
+    section forwarding forwarding
 }
+forwarding() { read -r value </proc/sys/net/ipv4/ip_forward; printf '%s\n' "$value"; }
 routes() { while read -r line; do printf '%s\n' "$line"; done </proc/net/route; }
 { read -r processors </sys/devices/system/cpu/online; } 2>/dev/null
 if [ "$processors" = 0 ]; then
     section nft nft -j list ruleset
-    rest "$3"
+    rest "$2"
 else
-    section nft nft -j list ruleset | { rest "$3" </dev/null; cat; }
+    section nft nft -j list ruleset | { rest "$2" </dev/null; cat; }
 fi
 """
 """Both programs run at once, unless there is only one processor (0) for them: each program that is started, `cat` too,
@@ -61,14 +63,13 @@ _SHELLS_OWN = re.compile(r"^natlab-rules: (?:line )?\d+: ")
 
 
 def command(*, everything: bool = False) -> tuple[str, ...]:
-    """Return the command that reads a machine's rules: those of the nat table, or with `everything` all tables."""
-    tables, other_legacy = ("", "yes") if everything else ("-t nat", "")
-    return ("sh", "-c", _SCRIPT, "natlab-rules", MARK, tables, other_legacy)
+    """Return the command that reads a machine's rules; `everything` includes what iptables-legacy filters."""
+    return ("sh", "-c", _SCRIPT, "natlab-rules", MARK, "yes" if everything else "")
 
 
 def parse(answer: str) -> Ruleset:
     """Read the command's answer; raise InfrastructureError if any part of it is missing, failed or unreadable."""
-    sections = {name: _Section(text, int(status), problem) for name, text, status, problem in _SECTION.findall(answer)}
+    sections = parts(answer)
     for name in ("iptables", "nft", "routes"):
         if name not in sections:
             raise InfrastructureError(f"reading the rules stopped before the section {name!r}")
@@ -83,13 +84,20 @@ def parse(answer: str) -> Ruleset:
         routes = tuple(_routes(sections["routes"].text))
     except (UnreadableSave, UnreadableListing, ValueError) as error:
         raise InfrastructureError(f"the machine's rules can't be read: {error}") from error
-    return _merge(saved, listed, legacy, routes)
+    return _merge(saved, listed, legacy, routes)._replace(answer=answer)
 
 
-class _Section(NamedTuple):
+class Section(NamedTuple):
+    """What one program printed, its exit status, and what it complained about."""
+
     text: str
     status: int
     problem: str
+
+
+def parts(answer: str) -> dict[str, Section]:
+    """Return the command's answer in its sections, by name."""
+    return {name: Section(text, int(status), problem) for name, text, status, problem in _SECTION.findall(answer)}
 
 
 def _merge(saved: Saved, listed: tuple[NftChain, ...], legacy: Saved | None, routes: tuple[Route, ...]) -> Ruleset:

@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from natlab.netfilter.ruleset import NatTable
+from natlab.netfilter.tablediff import MarkedChain, MarkedRule, MarkedTable, mark
 from natlab.ui.ink import Ink, Sheet
 from natlab.ui.ruled import Column, Row, ruled
-from natlab.ui.tablediff import MarkedChain, MarkedRule, MarkedTable, mark
 
 _COLUMNS = (
     Column(""),

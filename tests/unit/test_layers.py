@@ -32,11 +32,13 @@ MAY_IMPORT = {
     "checks": {"netfilter", "machine"},
     "diagnose": {"checks", "netfilter", "machine"},
     "testing": {"machine"},
-    "trace": {"netfilter", "machine", "checks"},
+    "trace": {"netfilter", "machine", "checks", "names"},
     "events": {"netfilter"},
     "runner": {"checks", "diagnose", "events", "machine", "netfilter"},
-    "report": {"events", "trace"},
-    "ui": {"runner", "events", "machine", "netfilter", "providers", "trace"},
+    "record": {"events", "store", "names", "machine", "netfilter", "trace"},
+    "picture": {"netfilter", "trace"},
+    "report": {"events", "trace", "netfilter", "picture", "record"},
+    "ui": {"runner", "events", "machine", "netfilter", "providers", "record", "trace"},
     "cli": {
         "ui",
         "report",
@@ -50,6 +52,8 @@ MAY_IMPORT = {
         "providers",
         "image",
         "trace",
+        "picture",
+        "record",
     },
 }
 """Folder or module -> the others that it may import. A name that is missing here fails the test below."""
@@ -61,7 +65,8 @@ ONLY_IN = {
     "typer": {"cli"},
     "rich": {"ui", "cli"},
     "yaml": {"labfile"},
-    "msgspec": {"labfile"},
+    "msgspec": {"labfile", "record"},
+    "jinja2": {"report"},
     "ctypes": {"sandbox"},
 }
 

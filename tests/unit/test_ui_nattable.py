@@ -6,8 +6,8 @@ import pytest
 from ui_story import DNAT_SPEC, WIDTHS, compare, shown, table
 
 from natlab.netfilter.ruleset import Chain, NatTable, Rule
+from natlab.netfilter.tablediff import mark
 from natlab.ui.nattable import render_nat_table
-from natlab.ui.tablediff import mark
 
 HOSTILE = NatTable(
     (

@@ -1,0 +1,60 @@
+"""`natlab report`, and the nat table as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from natlab.cli.context import Context
+from natlab.cli.instances import attach
+from natlab.cli.recording import recording_of
+from natlab.cli.resetting import way_back
+from natlab.cli.timeline import record_of
+from natlab.errors import ExitCode, UsageError
+
+STANDARD_OUTPUT = Path("-")
+
+
+def report(context: Context, name: str | None, html: Path | None, markdown: Path | None) -> int:
+    """Write the report of an instance that is up, or was; to standard output, as Markdown, unless told otherwise."""
+    from natlab.record.story import story_of
+
+    story = story_of(record_of(context, name))
+    if html is not None:
+        from natlab.report.html import to_html
+
+        write(context, html, to_html(story), "--html")
+    if markdown is not None or html is None:
+        from natlab.report.markdown import to_markdown
+
+        write(context, markdown or STANDARD_OUTPUT, to_markdown(story), "--markdown")
+    return ExitCode.PASSED
+
+
+def write(context: Context, file: Path, text: str, option: str) -> None:
+    """Write a document to a file, or to standard output if that is `-`; raise UsageError if that can't be done."""
+    if file == STANDARD_OUTPUT:
+        context.stdout.write(text)
+        return
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{option}: {file}: {error.strerror}", "name a file in a folder that you can write") from error
+
+
+def table_picture(context: Context, machine: str | None, name: str | None, file: Path, *, watch: bool) -> int:
+    """Draw a machine's live nat table, marked with what is new, and has counted, since the step began."""
+    from natlab.checks.reading import read_ruleset
+    from natlab.picture import table_svg
+    from natlab.record.entries import TableSeen
+
+    if watch:
+        raise UsageError("--svg and --watch don't go together", "say one of them")
+    running = attach(context, name)
+    subject = running.machine(machine or running.lab.table_of)
+    with way_back(name):
+        now = read_ruleset(subject).table
+    entries = recording_of(context, running).entries
+    seen = [entry for entry in entries if isinstance(entry, TableSeen) and entry.machine == subject.name]
+    then = seen[-1].at_step_start if seen else None
+    write(context, file, table_svg(subject.name, now, then, then), "--svg")
+    return ExitCode.PASSED

@@ -1,0 +1,206 @@
+"""The timeline of the machines' rules: what changed, when, by whose doing; and back again.
+
+`Timeline.look(machine)` is for whoever wants to know whether a machine's rules have changed, a watcher for instance: it
+reads them (about ten milliseconds), compares them with the last ones in the record, and writes down what is different.
+Whose doing that was, the record itself tells: a command that is under way on that machine, in whichever natlab process,
+or else somebody in another terminal. Looking twice, from two processes or threads, records a change once: the record is
+locked from the reading of the rules until what they are is written down.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import threading
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from natlab.errors import InfrastructureError, UsageError
+from natlab.machine import Machine, Machines
+from natlab.record.book import Book
+from natlab.record.entries import (
+    ELSEWHERE,
+    UNDO,
+    AnyEntry,
+    Author,
+    CommandBegun,
+    CommandDone,
+    RulesChanged,
+    RulesSeen,
+    StepBegun,
+)
+from natlab.record.restoring import restore, way_back
+from natlab.record.rules import Rules, read_rules
+
+
+class Change(NamedTuple):
+    """A machine's rules, before and after something that changed them."""
+
+    number: int
+    at: str
+    machine: str
+    author: Author
+    before: Rules
+    after: Rules
+    undoes: int | None = None
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        return tuple(line[1:] for line in self.diff if line[0] == "-")
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        return tuple(line[1:] for line in self.diff if line[0] == "+")
+
+    @property
+    def diff(self) -> tuple[str, ...]:
+        """What is different, a line each, after a `-` or a `+`."""
+        before, after = self.before.lines(), self.after.lines()
+        found: list[str] = []
+        for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+            if kind != "equal":
+                found += [f"-{line}" for line in before[a:b]] + [f"+{line}" for line in after[c:d]]
+        return tuple(found)
+
+
+class Timeline:
+    """The rules of an instance's machines, as its record tells them."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._rules: dict[str, Rules] = {}
+        self._changes: list[Change] = []
+        self._under_way: list[CommandBegun] = []
+        self._step: int | None = None
+        self._learned = 0
+        self._one_at_a_time = threading.RLock()
+        self._catch_up()
+
+    @property
+    def step(self) -> int | None:
+        """The number of the step that one is at, as far as the record knows."""
+        return self._step
+
+    def changes(self) -> tuple[Change, ...]:
+        """Return all changes so far, the oldest first."""
+        self._catch_up()
+        return tuple(self._changes)
+
+    def knows(self, machine: str) -> bool:
+        """Say whether a machine's rules were ever looked at."""
+        self._catch_up()
+        return machine in self._rules
+
+    def standing(self) -> tuple[Change, ...]:
+        """Return the changes that were neither taken back nor are a taking back, the oldest first."""
+        changes = self.changes()
+        taken_back = {change.undoes for change in changes}
+        return tuple(change for change in changes if change.undoes is None and change.number not in taken_back)
+
+    def look(self, machine: Machine) -> Change | None:
+        """Return what has changed on a machine since the last look, by whomever; None at the first look ever.
+
+        Raise InfrastructureError if its rules can't be read, StateError if they can't be written down.
+        """
+        with self._book.locked():
+            return self._look(machine)
+
+    def _look(self, machine: Machine, author: Author | None = None, undoes: int | None = None) -> Change | None:
+        return self._note(machine.name, read_rules(machine), author, undoes)
+
+    def saw(self, machine: str, rules: Rules, author: Author) -> Change | None:
+        """Do as `look`, with rules that were read already: for whoever knows that nobody else is at the machine."""
+        with self._book.locked():
+            return self._note(machine, rules, author, None)
+
+    def _note(self, machine: str, rules: Rules, author: Author | None, undoes: int | None) -> Change | None:
+        self._catch_up()
+        known = self._rules.get(machine)
+        if known is None:
+            self._book.append(RulesSeen(machine=machine, rules=rules))
+            return None
+        if known.lines() == rules.lines():
+            return None
+        number = self._changes[-1].number + 1 if self._changes else 1
+        author = author or self._author(machine)
+        self._book.append(RulesChanged(number=number, machine=machine, rules=rules, author=author, undoes=undoes))
+        self._catch_up()
+        return self._changes[-1] if self._changes else None
+
+    def undo(self, machines: Machines) -> Change:
+        """Take the newest change back that stands, and return what that changed.
+
+        Look at all machines first: a change that nobody has seen yet is the newest. Raise UsageError if nothing is
+        left to take back, InfrastructureError if the rules can't be brought back.
+        """
+        with self._book.locked():
+            for machine in machines.values():
+                self._look(machine)
+            standing = self.standing()
+            if not standing:
+                raise UsageError("there is nothing to take back: no change of the rules is on record")
+            return self._take_back(standing[-1], machines)
+
+    def _take_back(self, change: Change, machines: Machines) -> Change:
+        machine = machines.get(change.machine)
+        if machine is None:
+            raise InfrastructureError(f"change {change.number} was on {change.machine}, which this lab does not have")
+        restore(machine, way_back(read_rules(machine), change.before))
+        done = self._look(machine, Author(UNDO, change.author.line, self._step), undoes=change.number)
+        if done is None or done.after.lines() != change.before.lines():
+            raise InfrastructureError(
+                f"{machine.name}: the rules are not as they were before change {change.number}",
+                "`natlab history` shows what they are",
+            )
+        return done
+
+    def _author(self, machine: str) -> Author:
+        """Return whose command is under way on a machine; a natlab that was killed has none any more."""
+        for begun in reversed(self._under_way):
+            if begun.machine in ("", machine) and _runs(begun.pid):
+                return begun.author
+        return Author(ELSEWHERE, step=self._step)
+
+    def _catch_up(self) -> None:
+        with self._one_at_a_time:
+            self._book.catch_up()
+            new = self._book.entries[self._learned :]
+            self._learned += len(new)
+            self._learn(new)
+
+    def _learn(self, entries: Iterable[AnyEntry]) -> None:
+        for entry in entries:
+            match entry:
+                case RulesSeen():
+                    self._rules[entry.machine] = entry.rules
+                case RulesChanged():
+                    self._change(entry)
+                case CommandBegun():
+                    self._under_way.append(entry)
+                case CommandDone():
+                    self._under_way = [begun for begun in self._under_way if not _ends(entry, begun)]
+                case StepBegun():
+                    self._step = entry.number
+                case _:
+                    pass
+
+    def _change(self, entry: RulesChanged) -> None:
+        before = self._rules.get(entry.machine, entry.rules)
+        self._rules[entry.machine] = entry.rules
+        self._changes.append(
+            Change(entry.number, entry.at, entry.machine, entry.author, before, entry.rules, entry.undoes)
+        )
+
+
+def _ends(done: CommandDone, begun: CommandBegun) -> bool:
+    return (done.pid, done.machine, done.author) == (begun.pid, begun.machine, begun.author)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
