@@ -93,9 +93,13 @@ def clean(words: str) -> str:
     return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", words))
 
 
-def wrapped(words: str, width: float) -> list[str]:
-    """Return words in lines that fit into `width` pixels."""
-    columns = max(8, int(width / WIDTH_OF_A_CHARACTER))
+WIDER = {"h": 9.8, "t": 12.4}
+"""The same of the bold letters of headings and titles, which are not all equally wide: of the wider ones."""
+
+
+def wrapped(words: str, width: float, kind: str = "") -> list[str]:
+    """Return words in lines that fit into `width` pixels, in letters of a kind."""
+    columns = max(8, int(width / WIDER.get(kind, WIDTH_OF_A_CHARACTER)))
     return textwrap.wrap(words, columns, break_long_words=True, break_on_hyphens=False) or [""]
 
 

@@ -56,7 +56,8 @@ class _Drawing:
     def draw(self, key: str) -> str:
         title = self._title()
         self._y = _MARGIN + 14.0
-        self._words(_Line(title, "t"), 24)
+        for words in wrapped(title, self._width - 2 * _MARGIN, "t"):
+            self._words(_Line(words, "t"), 24)
         self._heads()
         top = self._y
         dying = dies_on(self._trace, self._shown)
@@ -154,8 +155,9 @@ class _Drawing:
                 self._words(_Line(words))
         if self._trace.lost:
             self._words(_Line(f"{self._trace.lost} events were lost: what is not shown may still have happened.", "b"))
-        for words in wrapped(self._trace.summary, room):
-            self._words(_Line(words, "h"))
+        self._y += 6
+        for words in wrapped(self._trace.summary, room, "h"):
+            self._words(_Line(words, "h"), 20)
 
 
 def _columns(trace: Trace, machines: Mapping[str, str], shown: list[Way]) -> dict[str, _Place]:
