@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from natlab.errors import InfrastructureError, MachineUnreachable, NatlabError
+from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachable, NatlabError
 from natlab.events import (
     CheckEnded,
     CheckStarted,
@@ -79,7 +79,7 @@ class Recording:
         self._alone = alone
         self._complained = False
         self._gone: set[str] = set()
-        """Machines that could not be reached: a look at one costs as long as it takes to find that out again."""
+        """Machines that did not answer: a look at one costs as long as it takes to find that out again."""
         self._unlooked: dict[str, Author] = {}
         """The last command on a machine whose effect the runner's own reading, which comes next, will show."""
 
@@ -246,7 +246,7 @@ class Recording:
             else:
                 self.timeline.look(self._machines[machine])
         except InfrastructureError as error:
-            if isinstance(error, MachineUnreachable):
+            if isinstance(error, MachineUnreachable | CommandTimeout):
                 self._gone.add(machine)
             self.book.append(Unseen(machine=machine, why=error.message))
 

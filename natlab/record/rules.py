@@ -95,9 +95,13 @@ class SavedTable(NamedTuple):
             yield f"{tool} -t {self.name} {rule.spec}"
 
 
+PATIENCE = 4.0
+"""Seconds that a look may take: a learner is waiting, and an emulated machine needs one."""
+
+
 def read_rules(machine: Machine) -> Rules:
-    """Read a machine's rules; raise InfrastructureError if any part fails."""
-    result = machine.run(COMMAND)
+    """Read a machine's rules; raise InfrastructureError if any part fails, or takes too long."""
+    result = machine.run(COMMAND, timeout=PATIENCE)
     parts = result.stdout.split(f"{_CUT}\n")
     if not result.ok or len(parts) != 4:
         said = (result.stderr.strip() or f"status {result.status}").splitlines()[-1]

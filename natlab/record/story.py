@@ -35,6 +35,8 @@ from natlab.trace.model import Trace
 class Done:
     """A command that was run. `status` is None if nobody saw it end."""
 
+    number: int
+    """In which order the commands were begun: two can be in the same millisecond."""
     at: str
     command: CommandBegun
     status: int | None
@@ -131,7 +133,8 @@ class _Teller:
     def __init__(self, story: Story) -> None:
         self._story = story
         self._step: StepStory | None = None
-        self._under_way: list[CommandBegun] = []
+        self._begun = 0
+        self._under_way: list[tuple[int, CommandBegun]] = []
         self._came: datetime | None = None
 
     def tell(self, entries: Iterable[AnyEntry]) -> None:
@@ -139,10 +142,10 @@ class _Teller:
         for entry in entries:
             self._take(entry)
             last = entry.at
-        for begun in self._under_way:
-            self._done(begun, None, "")
+        for number, begun in self._under_way:
+            self._done(number, begun, None, "")
         for step in self._story.steps:
-            step.commands.sort(key=lambda done: done.at)
+            step.commands.sort(key=lambda done: done.number)
         if self._came is not None:  # whoever came was killed, or is still there
             self._went(last)
 
@@ -168,7 +171,8 @@ class _Teller:
     def _take_done(self, entry: AnyEntry) -> None:
         match entry:
             case CommandBegun():
-                self._under_way.append(entry)
+                self._begun += 1
+                self._under_way.append((self._begun, entry))
             case CommandDone():
                 self._command_done(entry)
             case Checked() | Verified():
@@ -204,18 +208,18 @@ class _Teller:
         return self._story.steps[number - 1] if 0 < number <= len(self._story.steps) else None
 
     def _command_done(self, done: CommandDone) -> None:
-        for begun in self._under_way:
+        for number, begun in self._under_way:
             if (begun.pid, begun.machine, begun.author) == (done.pid, done.machine, done.author):
-                self._under_way.remove(begun)
-                self._done(begun, done.status, done.said)
+                self._under_way.remove((number, begun))
+                self._done(number, begun, done.status, done.said)
                 return
 
-    def _done(self, begun: CommandBegun, status: int | None, said: str) -> None:
+    def _done(self, number: int, begun: CommandBegun, status: int | None, said: str) -> None:
         if begun.author.how == RESET:
             self._story.resets += 1
         step = self._step_numbered(begun.author.step or 1)
         if step is not None:
-            step.commands.append(Done(begun.at, begun, status, said))
+            step.commands.append(Done(number, begun.at, begun, status, said))
 
     def _verdict(self, entry: Checked | Verified) -> None:
         step = self._step_numbered(entry.step)
