@@ -8,6 +8,7 @@ from pathlib import Path
 from natlab import labfile, session
 from natlab.cli.context import Context
 from natlab.cli.recording import recording_of
+from natlab.cli.reporting import STANDARD_OUTPUT, write
 from natlab.cli.resetting import way_back
 from natlab.errors import ExitCode, UsageError
 from natlab.model import Protocol
@@ -42,7 +43,7 @@ def trace(context: Context, options: TraceOptions) -> int:
 
     instance = session.choose(context.store, options.instance)
     journal = session.running(instance)
-    for file in (options.pcap, options.svg):
+    for file in (options.pcap, options.svg if options.svg != STANDARD_OUTPUT else None):
         if file is not None:
             _must_be_writable(file)
     with way_back(options.instance):
@@ -59,8 +60,10 @@ def trace(context: Context, options: TraceOptions) -> int:
         from natlab.picture import trace_svg
 
         addresses = {machine.name: str(machine.address) for machine in running.lab.machines}
-        options.svg.write_text(trace_svg(found.trace, addresses), encoding="utf-8")
-    if options.json:
+        write(context, options.svg, trace_svg(found.trace, addresses), "--svg")
+    if options.svg == STANDARD_OUTPUT:
+        pass  # whoever reads the picture there can't have anything beside it
+    elif options.json:
         from natlab.trace.json import to_json
 
         context.say(to_json(found.trace))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.browser import opened
 from tests.integration.conftest import Learner
-from tests.integration.running import DNAT, LAB
+from tests.integration.running import DNAT, FORWARDING, LAB, SNAT
 from tests.unit.test_report_pages import lesson
 
 pytestmark = pytest.mark.netns
@@ -86,6 +86,20 @@ def test_the_live_table_as_a_picture(learner: Learner) -> None:
     assert "nat table of vm-1" in words
     assert "NEW" in words
     assert "--to-destination 192.168.122.179:80" in words
+
+
+def test_a_trace_is_a_picture_and_is_in_the_report(root_learner: Learner) -> None:
+    assert root_learner.run("up", LAB).returncode == 0
+    for line in (FORWARDING, DNAT, SNAT):
+        assert root_learner.on("vm-1", line).returncode == 0
+    said = root_learner.run("trace", "--svg", "-")
+    assert said.returncode == 0, said.stderr
+    words = [" ".join("".join(each.itertext()).split()) for each in ET.fromstring(said.stdout).iter()]
+    for change in ("DNAT rewrites the destination:", "SNAT rewrites the source:", "un-SNAT puts", "un-DNAT puts"):
+        assert any(each.startswith(change) for each in words)
+    assert "STOP" not in words
+    page = root_learner.run("report", "--html", "-").stdout
+    assert "un-DNAT puts the source back:" in page
 
 
 @pytest.fixture
