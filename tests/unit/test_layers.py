@@ -34,9 +34,10 @@ MAY_IMPORT = {
     "testing": {"machine"},
     "trace": {"netfilter", "machine", "checks"},
     "events": {"netfilter"},
+    "watching": set(),
     "runner": {"checks", "diagnose", "events", "machine", "netfilter"},
     "report": {"events", "trace"},
-    "ui": {"runner", "events", "machine", "netfilter", "providers", "trace"},
+    "ui": {"runner", "watching", "events", "machine", "netfilter", "providers", "trace"},
     "cli": {
         "ui",
         "report",

@@ -34,10 +34,12 @@ from natlab.events import (
     StepStarted,
     TableShown,
 )
-from natlab.model import Command, CommandResult, Lab, Outcome, StepResult, Verdict
+from natlab.model import CheckResult, Command, CommandResult, Lab, Outcome, StepResult, Verdict
 from natlab.netfilter.ruleset import NatTable
 from natlab.runner import Runner
-from natlab.ui.lesson import Lesson, LessonEnd
+from natlab.ui.keys import LineEditor
+from natlab.ui.lesson import Lesson
+from natlab.ui.lessonplace import LessonEnd
 from natlab.ui.lessonscreen import LessonScreen
 
 Scripted = str | type[BaseException]
@@ -111,6 +113,9 @@ class ScriptedRunner(Runner):
         self.notices = True
         """The machine is asked outside of checks, too, where its silence is no doubt but an error."""
         self.current = lab.steps[0]
+        self.hints: list[str | None] = []
+        """What the machines as they are give to say, each time they are looked at for that."""
+        self.already: tuple[CheckResult, ...] = ()
 
     def begin(self, index: int) -> None:
         self.world.answer()
@@ -124,17 +129,28 @@ class ScriptedRunner(Runner):
         self.emit(event)
         return event.result
 
-    def verify(self) -> StepResult:
+    def look(self) -> str:
+        return ""
+
+    def standing(self) -> tuple[CheckResult, ...]:
+        return self.already
+
+    def live_hint(self) -> str | None:
+        self.world.answer()
+        return self.hints.pop(0) if self.hints else None
+
+    def verify(self, emit: Listener | None = None) -> StepResult:
+        tell = emit or self.emit
         if self.notices:
             self.world.answer()
         self.verified += 1
         verdict = self.world.judge(self.world.ran)
         result = step_result(self.current, *[verdict] * len(self.current.checks))
         for each in result.results:
-            self.emit(CheckStarted(each.check))
-            self.emit(CheckEnded(each))
-        self.emit(TableShown("vm-1", table(), table(dnat=1), table(dnat=2)))
-        self.emit(StepEnded(result, 1, len(self.lab.steps)))
+            tell(CheckStarted(each.check))
+            tell(CheckEnded(each))
+        tell(TableShown("vm-1", table(), table(dnat=1), table(dnat=2)))
+        tell(StepEnded(result, 1, len(self.lab.steps)))
         return result
 
     def table(self, machine: str) -> NatTable:
@@ -154,7 +170,8 @@ class Sitting:
         self._console, self._file = console(width)
         self._screen = LessonScreen(self._console)
         self.runner = ScriptedRunner(lab, self.world, self._screen)
-        self.lesson = Lesson(lab, self.runner, self._screen, self._read, self._restore)
+        self.editor = LineEditor(self.read, self._screen.keys)
+        self.lesson = Lesson(lab, self.runner, self._screen, self.editor, self._restore)
 
     def sit(self, start: int = 0) -> LessonEnd:
         with self._screen:
@@ -170,7 +187,7 @@ class Sitting:
         self.restored.append(index)
         self.world.start_again()
 
-    def _read(self, prompt: str) -> str:
+    def read(self, prompt: str) -> str:
         self.prompts.append(prompt)
         line = next(self._script)  # more prompts than lines end the test: StopIteration is an error
         self._console.file.write(f"{prompt}{line if isinstance(line, str) else ''}\n")
@@ -470,9 +487,9 @@ def test_a_step_that_could_not_begin_begins_when_the_machine_answers_again() -> 
 
     def read(prompt: str) -> str:
         sitting.world.gone = None
-        return sitting._read(prompt)
+        return typed(prompt)
 
-    sitting.lesson._keyboard._read_line = read
+    typed, sitting.editor._read_line = sitting.editor._read_line, read
     sitting.sit()
     assert "natlab: vm-1: nft: no such file" in sitting.seen
     assert sitting.runner.begun == [0]
