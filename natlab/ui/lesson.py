@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 
 from natlab.errors import InfrastructureError, LockedOut, MachineUnreachable, NatlabError
-from natlab.events import HintShown, PredictionJudged, PredictionMade
 from natlab.model import Lab, Outcome, Step, StepResult
 from natlab.netfilter.ruleset import NatTable
 from natlab.runner import Runner
@@ -16,8 +15,9 @@ from natlab.ui.keys import Action, Editor, Keybar, Keyboard, Typed, Woken
 from natlab.ui.lessonplace import LessonEnd, Place
 from natlab.ui.lessonscreen import LessonScreen
 from natlab.ui.lockout import explain_lockout
+from natlab.ui.news import News
 from natlab.ui.onlooker import Noticed, Onlooker
-from natlab.ui.predicting import guessed, is_number
+from natlab.ui.tutor import Tutor
 from natlab.watching import Watch
 
 Restore = Callable[[int], None]
@@ -39,8 +39,8 @@ class Lesson:
         self._keyboard = Keyboard(editor)
         self._onlooker = Onlooker(runner, self._noticed, self._lost)
         self._watch = Watch(self._look)
-        self._news: Callable[[], None] | None = None
-        """Tells of what was noticed, and has not been told yet."""
+        self._news = News(editor)
+        self._tutor = Tutor(runner, screen)
         self._restore = restore
         self._begun = False
         self._asked = False
@@ -74,8 +74,8 @@ class Lesson:
                 typed: Typed | None = self._typed()
             except Woken:
                 typed = None
-            if self._news is not None and not isinstance(typed, str):
-                self._tell(self._news)
+            if self._news.waits and not isinstance(typed, str):
+                self._news.tell()
                 if typed is Action.GO_ON:
                     continue  # it was meant for what the news have overtaken
             if typed is not None:
@@ -90,7 +90,7 @@ class Lesson:
         self._furthest = max(self._furthest, index)
         found = self._results.get(index)
         place.passed = found is not None and found.outcome is Outcome.PASSED
-        self._place, self._begun, self._news = place, True, None
+        self._place, self._begun = place, True
         place.asks = self._step.predict is not None and not self._may_go_on()
         self._onlooker.begin()
 
@@ -141,27 +141,15 @@ class Lesson:
     # --- what happens elsewhere: called while the learner may type --------------------------------------------------
 
     def _look(self) -> None:
-        if self._begun and not self._may_go_on() and self._news is None:
+        if self._begun and not self._may_go_on() and not self._news.waits:
             self._onlooker.look()
 
     def _noticed(self, found: Noticed) -> None:
-        self._have_told(functools.partial(self._passed_elsewhere, found))
+        self._news.have_told(functools.partial(self._passed_elsewhere, found))
         self._editor.interrupt()
 
     def _lost(self, error: MachineUnreachable) -> None:
-        self._have_told(functools.partial(self._gone, error))
-
-    def _have_told(self, news: Callable[[], None]) -> None:
-        """Have news told as soon as that disturbs nobody: above a line that is being typed, or after it."""
-        self._news = news
-        self._editor.above(lambda: self._tell(news))
-
-    def _tell(self, news: Callable[[], None]) -> None:
-        """Tell news, unless they have been told, or the learner has overtaken them."""
-        if self._news is news:
-            self._news = None
-            news()
-            self._editor.show(self._keys())
+        self._news.have_told(functools.partial(self._gone, error))
 
     def _passed_elsewhere(self, found: Noticed) -> None:
         """Say that the step has come to pass."""
@@ -170,11 +158,13 @@ class Lesson:
         for event in found.events:
             self._runner.emit(event)
         self._judge(found.result)
+        self._editor.show(self._keys())
 
     def _gone(self, error: MachineUnreachable) -> None:
         """Say that a machine is gone, and how it comes back."""
         self._place.troubled = self._asked = True
         self._screen.broken(error, self._place.index + 1)
+        self._editor.show(self._keys())
 
     # --- what the learner does --------------------------------------------------------------------------------------
 
@@ -188,7 +178,7 @@ class Lesson:
 
     def _do(self, typed: Typed) -> None:
         """Do what was typed. Whatever goes wrong with it, the learner is back at the prompt."""
-        self._news = None
+        self._news.forget()
         place = self._place
         place.offered, place.asked = typed in _SHORT_ANSWERS, typed in _SHORT_ANSWERS
         asked, self._asked = self._asked, False
@@ -196,23 +186,9 @@ class Lesson:
             self._guarded(self._reset if asked else self._ask_reset)
         elif isinstance(typed, Action):
             self._guarded(self._actions[typed])
-        elif not self._predicted(typed):
+        elif not self._tutor.predicted(place, self._step, typed):
             place.asks = False
             self._guarded(lambda: self._run_line(typed))
-
-    def _predicted(self, line: str) -> bool:
-        """Take a line for the answer to the step's question, if it is one."""
-        place, prediction = self._place, self._step.predict
-        if not place.asks or prediction is None:
-            return False
-        guess = guessed(prediction, line)
-        if guess is None:
-            if is_number(line):
-                self._screen.note(f"There are {len(prediction.offers)} answers: 1 to {len(prediction.offers)}.")
-            return is_number(line)
-        place.asks, place.guess = False, guess
-        self._runner.emit(PredictionMade(self._step, guess))
-        return True
 
     def _guarded(self, act: Callable[[], None]) -> None:
         """Do something, and say what goes wrong with it."""
@@ -322,42 +298,13 @@ class Lesson:
         passed_before, place.passed = place.passed, result.outcome is Outcome.PASSED
         place.troubled = not self._may_go_on()
         if place.passed and not passed_before:
-            self._compare(result)
+            self._tutor.compare(place, result)
             self._screen.passed(result.step)
         elif not place.passed:
             self._screen.not_yet(result)
 
-    def _compare(self, result: StepResult) -> None:
-        """Compare what was predicted with what was measured."""
-        place, prediction = self._place, result.step.predict
-        guess, place.guess, place.asks = place.guess, None, False
-        if guess is None or prediction is None:
-            return
-        measured = next(each.verdict.actual for each in result.results if each.check.id == prediction.check)
-        self._runner.emit(PredictionJudged(result.step, guess, measured, guess == prediction.answer))
-
     def _hint(self) -> None:
-        """Say what the machines as they are give to say, once; then go up the author's ladder, rung by rung."""
-        place, step = self._place, self._step
-        live = None if self._may_go_on() else self._live_hint()
-        if live is not None and live != place.live_hint:
-            place.live_hint = live
-            self._runner.emit(HintShown(step, live, 0, live=True))
-        elif place.hints_shown < len(step.hints):
-            place.hints_shown += 1
-            self._runner.emit(HintShown(step, step.hints[place.hints_shown - 1], place.hints_shown, live=False))
-        else:
-            self._screen.no_more_hints(step)
-
-    def _live_hint(self) -> str | None:
-        """Look at the machines; if they can't be asked, the author's hints are still there."""
-        self._screen.wait("looking at the machines")
-        try:
-            return self._runner.live_hint()
-        except InfrastructureError:
-            return None
-        finally:
-            self._screen.close()
+        self._tutor.hint(self._place, self._step, live=not self._may_go_on())
 
     def _solution(self) -> None:
         """Show the commands; why they work is told once they have."""

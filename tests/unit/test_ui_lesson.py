@@ -52,7 +52,7 @@ from natlab.model import (
 )
 from natlab.netfilter.ruleset import NatTable
 from natlab.runner import Runner
-from natlab.ui.keys import LineEditor
+from natlab.ui.keys import Editor, LineEditor
 from natlab.ui.lesson import Lesson
 from natlab.ui.lessonplace import LessonEnd
 from natlab.ui.lessonscreen import LessonScreen
@@ -176,7 +176,14 @@ class ScriptedRunner(Runner):
 class Sitting:
     """A learner's sitting: what they type, what they see, and what came of it."""
 
-    def __init__(self, *lines: Scripted, judge: Judge = lambda _ran: PASSED, lab: Lab = LAB, width: int = 80) -> None:
+    def __init__(
+        self,
+        *lines: Scripted,
+        judge: Judge = lambda _ran: PASSED,
+        lab: Lab = LAB,
+        width: int = 80,
+        editor: Editor | None = None,
+    ) -> None:
         self.world = World(judge)
         self.prompts: list[str] = []
         self.restored: list[int] = []
@@ -186,8 +193,8 @@ class Sitting:
         self._screen = LessonScreen(self._console)
         self.told: list[Event] = []
         self.runner = ScriptedRunner(lab, self.world, self._listen)
-        self.editor = LineEditor(self.read, self._screen.keys)
-        self.lesson = Lesson(lab, self.runner, self._screen, self.editor, self._restore)
+        self.line_editor = LineEditor(self.read, self._screen.keys)
+        self.lesson = Lesson(lab, self.runner, self._screen, editor or self.line_editor, self._restore)
 
     def sit(self, start: int = 0) -> LessonEnd:
         with self._screen:
@@ -509,7 +516,7 @@ def test_a_step_that_could_not_begin_begins_when_the_machine_answers_again() -> 
         sitting.world.gone = None
         return typed(prompt)
 
-    typed, sitting.editor._read_line = sitting.editor._read_line, read
+    typed, sitting.line_editor._read_line = sitting.line_editor._read_line, read
     sitting.sit()
     assert "natlab: vm-1: nft: no such file" in sitting.seen
     assert sitting.runner.begun == [0]

@@ -12,7 +12,7 @@ from ui_story import DNAT, FORWARD, PASSED, SNAT
 
 from natlab.errors import InfrastructureError
 from natlab.model import CheckResult, Outcome, Verdict
-from natlab.ui.keys import Keybar, LineEditor, Woken
+from natlab.ui.keys import Keybar, Woken
 
 PATIENCE = 20.0
 DOUBT = Verdict(Outcome.CANNOT_TELL, "1", "the probe broke")
@@ -48,9 +48,10 @@ class Looked:
 class Desk:
     """An editor that can show things above the line: what is told while somebody reads is shown at once."""
 
-    def __init__(self, sitting: Sitting, looked: Looked, script: Iterator[str | Meanwhile]) -> None:
-        self.sitting = sitting
-        self.looked = looked
+    sitting: Sitting
+    looked: Looked
+
+    def __init__(self, script: Iterator[str | Meanwhile]) -> None:
         self.keys: list[Keybar] = []
         self.woken = threading.Event()
         self._script = script
@@ -78,13 +79,12 @@ def sat(
 
     The step is done once forwarding is on.
     """
-    sitting = Sitting(judge=has(FORWARD))
-    looked = Looked(sitting, monkeypatch)
-    desk = Desk(sitting, looked, iter((*script, "q")))
+    desk = Desk(iter((*script, "q")))
+    desk.sitting = sitting = Sitting(judge=has(FORWARD), editor=desk)
+    desk.looked = looked = Looked(sitting, monkeypatch)
     if promises:
         monkeypatch.setattr(looked, "standing_is", PASSED)
         monkeypatch.setattr(sitting.lesson, "_come_back_to", sitting.lesson._go_to)
-    sitting.lesson._editor = sitting.lesson._keyboard._editor = desk
     sitting.lesson._watch._pause = 0.001
     sitting.sit()
     return sitting, looked, desk
@@ -235,12 +235,11 @@ def test_a_plain_terminal_says_its_news_before_the_next_prompt(monkeypatch: pyte
         if len(sitting.prompts) == 1:
             until(lambda: looked.looks > 1)
             sitting.world.ran.append(FORWARD)
-            until(lambda: sitting.lesson._news is not None)
+            until(lambda: sitting.lesson._news.waits)
             assert "Done in another terminal" not in sitting.seen
         return next(lines)
 
-    sitting.editor = LineEditor(read, sitting._screen.keys)
-    sitting.lesson._editor = sitting.lesson._keyboard._editor = sitting.editor
+    sitting.line_editor._read_line = read
     sitting.sit()
     assert sitting.world.ran == [FORWARD]
     assert sitting.seen.count("Done in another terminal:") == 1
