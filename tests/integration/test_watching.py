@@ -83,9 +83,9 @@ def test_machines_that_end_meanwhile_are_told_of_once(learner: Learner) -> None:
     with lesson(learner) as terminal:
         to_step(terminal, 2)
         end_machines(learner)
-        news = told(terminal, "no longer runs", PROMPTS[1])
-        assert "r puts the machines back to how they were when step 2 began" in news
-        assert terminal.child.expect_exact(["no longer runs", pexpect.TIMEOUT], timeout=3) == 1
+        assert "to how they were when step 2 began" in told(terminal, "r puts the machines back", PROMPTS[1])
+        assert "vm-1 no longer runs" in plain(terminal.raw)
+        assert terminal.child.expect_exact(["r puts the machines back", pexpect.TIMEOUT], timeout=3) == 1
         begins_again(terminal)
 
 
