@@ -199,7 +199,7 @@ def _fresh(context: Context, instance: Instance, lab: Lab, source: Path, wish: W
 def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
     """Lead through the lab, `loaded` as its author wrote it, from where one is; say whether it was finished."""
     from natlab.runner import Runner
-    from natlab.ui.keys import LineEditor, terminal_reader
+    from natlab.ui.choice import open_editor
     from natlab.ui.lesson import Lesson
     from natlab.ui.lessonscreen import LessonScreen
 
@@ -221,7 +221,7 @@ def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
             finally:  # there may be other machines even if one of them could not be brought all the way
                 runner.machines = running.machines
 
-        editor = LineEditor(terminal_reader(), screen.keys)
+        editor = open_editor(context.console, screen.keys, context.store.folder / "history")
         end = Lesson(lab, runner, screen, editor, restore).run(session.step_after(lab, running.journal.step))
     if end.finished:
         running.save_step(len(lab.steps))
