@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from natlab.checks.base import SILENCE, World
 from natlab.checks.reading import read_ruleset, ruleset_before, ruleset_now, succeeded
@@ -38,6 +39,9 @@ from natlab.model import (
 )
 from natlab.netfilter import fingerprint
 from natlab.netfilter.ruleset import NatTable
+
+if TYPE_CHECKING:
+    from natlab.diagnose.way import Way
 
 SOLUTION_TIMEOUT = 30.0
 """Seconds that a command of a solution may take."""
@@ -178,6 +182,16 @@ class Runner:
     def live_hint(self) -> str | None:
         """Say what of the machines as they are keeps the step from passing, if that is something that was done."""
         return live_hint(self.step, self._world())
+
+    def way(self, result: StepResult | None = None) -> Way | None:
+        """Return the way of the request that the step is about, as the machines are now; see natlab.diagnose.way.
+
+        `result` is what was last measured of the step, if anything was.
+        """
+        # Loaded here, since a run by itself draws nothing.
+        from natlab.diagnose.wayfinder import find_way
+
+        return find_way(self.index, self._world(), result)
 
     # --- by itself --------------------------------------------------------------------------------------------------
 

@@ -211,9 +211,11 @@ def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
                 # Who only looks back has still done what they have done.
                 running.save_step(max(running.journal.step, event.number - 1))
             screen(event)
+            editor(event)
 
         screen(LabStarted(lab, running.provider.name))
         runner = Runner(lab, running.machines, remember_and_show, running.site.silence)
+        editor = open_editor(context.console, screen.keys, context.store.folder / "history", runner)
 
         def restore(index: int) -> None:
             try:
@@ -221,8 +223,8 @@ def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
             finally:  # there may be other machines even if one of them could not be brought all the way
                 runner.machines = running.machines
 
-        editor = open_editor(context.console, screen.keys, context.store.folder / "history")
         end = Lesson(lab, runner, screen, editor, restore).run(session.step_after(lab, running.journal.step))
+        editor.close()
     if end.finished:
         running.save_step(len(lab.steps))
     return end.finished

@@ -12,7 +12,7 @@ from natlab.errors import NatlabError
 from natlab.events import CheckEnded, CommandStarted, Event, StepEnded, StepStarted, TableShown
 from natlab.model import CheckResult, Command, Outcome, Prediction, Step, StepResult, Verdict
 from natlab.netfilter.ruleset import NatTable
-from natlab.ui.ink import Sheet
+from natlab.ui.ink import PlainConsole, Sheet
 from natlab.ui.keys import Keybar, keys_in_lines
 from natlab.ui.messages import render_error
 from natlab.ui.nattable import render_nat_table
@@ -147,7 +147,9 @@ class LessonScreen:
         A terminal does not tell where that is; a line's worth of blanks ends in the same line only if it began at the
         margin.
         """
-        if self._console.is_terminal:
+        if isinstance(self._console, PlainConsole):
+            self._show(_BLANK)
+        elif self._console.is_terminal:
             self._console.file.write(" " * self._console.width + "\r")
             self._console.file.flush()
 

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "watching": set(),
     "runner": {"checks", "diagnose", "events", "machine", "netfilter"},
     "report": {"events", "trace"},
-    "ui": {"runner", "watching", "events", "machine", "netfilter", "providers", "trace"},
+    "ui": {"runner", "watching", "diagnose", "events", "machine", "netfilter", "providers", "trace"},
     "cli": {
         "ui",
         "report",
@@ -60,6 +60,7 @@ ONLY_IN = {
     "paramiko": {"transport"},
     "libvirt": {"providers"},
     "typer": {"cli"},
+    "prompt_toolkit": {"ui"},
     "rich": {"ui", "cli"},
     "yaml": {"labfile"},
     "msgspec": {"labfile"},
@@ -115,4 +116,13 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
     script = "import sys; import natlab.cli.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "natlab.cli.app" in loaded
-    assert not {"libvirt", "paramiko", "rich", "yaml", "msgspec", "natlab.sandbox", "natlab.model"} & set(loaded)
+    assert not {
+        "libvirt",
+        "paramiko",
+        "prompt_toolkit",
+        "rich",
+        "yaml",
+        "msgspec",
+        "natlab.sandbox",
+        "natlab.model",
+    } & set(loaded)
