@@ -176,8 +176,8 @@ class _Walk:
     def _astray(self, leg: Leg, receiver: MachineFacts, source: IPv4Address) -> None:
         """Say what becomes of an answer that goes past the machine that could have undone the rewriting."""
         if receiver is not self._source or source == self._asked:
-            raise CannotTell
-        self._stop(replace(leg, stop=f"{receiver.name} asked {self._asked}, not {source}"))
+            raise CannotTell  # to a third machine, or one that asked this address after all
+        self._stop(replace(leg, stop=f"{receiver.name} never asked {source}"))
 
     def _answer_dropped(
         self, machine: MachineFacts, hook: str, leg: Leg, source: IPv4Address, destination: IPv4Address, port: int

@@ -34,7 +34,7 @@ def _drawing(ink: Ink, way: Way) -> Iterator[RenderableType]:
     back = [leg for leg in way.legs if leg.back]
     columns = _columns(way.machines, ink.width)
     yield _row(ink, way.machines, columns, there)
-    yield _notes(ink, way, there, back)
+    yield _notes(ink, way, there)
     if back:
         yield _row(ink, way.machines, columns, back)
 
@@ -72,9 +72,7 @@ def _ends(machines: Sequence[str], columns: Sequence[int], leg: Leg) -> tuple[in
 
 def _arrow(leg: Leg, width: int) -> str:
     """Return an arrow of so many columns, with what stands on the packet; one that does not arrive has no head."""
-    words = f" {leg.source} → {leg.destination} " if leg.source else ""
-    words = words if len(words) <= width - 3 else f" → {leg.destination} "
-    words = words if len(words) <= width - 3 else ""
+    words = next((words for words in _labels(leg) if len(words) <= width - 3), "")
     shaft = "─" if leg.reach is Reach.REACHED else "╌"
     if leg.reach is Reach.REACHED:
         body = words.center(width - 1, shaft)
@@ -84,31 +82,37 @@ def _arrow(leg: Leg, width: int) -> str:
     return f"{mark}{body}" if leg.back else f"{body[: width - len(mark)]} {_MARKS[leg.reach]}"
 
 
+def _labels(leg: Leg) -> Iterator[str]:
+    """Yield what may stand on an arrow, the longest first: the packet's addresses, or the one that matters there."""
+    if leg.rewrites and leg.back:
+        yield f" un-NAT: {leg.source} "
+    elif leg.source:
+        yield f" {leg.source} to {leg.destination} "
+        yield f" from {leg.source} " if leg.back else f" to {leg.destination} "
+
+
 def _put(ink: Ink, line: Text, column: int, words: str, style: str) -> Text:
     piece = ink.text(words, style)
     return Text.assemble(line[:column], piece, line[column + len(piece) :])
 
 
-def _notes(ink: Ink, way: Way, there: Sequence[Leg], back: Sequence[Leg]) -> Text:
+def _notes(ink: Ink, way: Way, there: Sequence[Leg]) -> Text:
     """Return in one line what is rewritten where, and what comes of the request."""
-    pieces = []
-    for sender, rewrites in _by_machine(there):
-        done = ", ".join(_done(rewrite) for rewrite in rewrites)
-        pieces.append((f"{sender} {done}", "cyan"))
-    if any(leg.rewrites for leg in back):
-        undone = next(leg.sender for leg in back if leg.rewrites)
-        pieces.append((f"{undone} undoes it on the way back", "cyan"))
-    last = way.legs[-1] if way.legs else None
-    reach = last.reach if last is not None else Reach.UNKNOWN
-    mark = f"{_MARKS[reach]} {_WORDS[reach]}: " if reach is Reach.STOPPED else ""
-    pieces.append((f"{mark}{way.end}", _STYLES[reach]))
-    line = Text()
-    # What comes of it is never cut off: what was rewritten on the way makes room.
-    while len(pieces) > 1 and sum(len(words) + 2 for words, _ in pieces) > ink.width:
-        pieces.pop(-2)
+    last = way.legs[-1].reach if way.legs else Reach.UNKNOWN
+    mark = f"{_MARKS[last]} {_WORDS[last]}: " if last is Reach.STOPPED else ""
+    end = (f"{mark}{way.end}", _STYLES[last])
+    done = [(f"{sender} {', '.join(map(_done, rewrites))}", "cyan") for sender, rewrites in _by_machine(there)]
+    nameless = [(", ".join(map(_done, rewrites)), "cyan") for _, rewrites in _by_machine(there)]
+    # What comes of it is never left out: what was rewritten on the way, and shows on the arrows too, makes room.
+    pieces = next((each for each in ([*done, end], [*nameless, end]) if _length(each) <= ink.width), [end])
+    line = Text(overflow="fold")
     for number, (words, style) in enumerate(pieces):
         line = Text.assemble(line, "; " if number else "", ink.text(words, style))
     return line
+
+
+def _length(pieces: Sequence[tuple[str, str]]) -> int:
+    return sum(len(words) for words, _ in pieces) + 2 * (len(pieces) - 1)
 
 
 def _by_machine(legs: Sequence[Leg]) -> Iterator[tuple[str, list[Rewrite]]]:
@@ -118,7 +122,7 @@ def _by_machine(legs: Sequence[Leg]) -> Iterator[tuple[str, list[Rewrite]]]:
 
 def _done(rewrite: Rewrite) -> str:
     to = f"to {rewrite.destination}" if rewrite.destination is not None else f"from {rewrite.source}"
-    return f"{rewrite.hook}: {to}"
+    return f"{rewrite.hook} {to}"
 
 
 # --- in words -------------------------------------------------------------------------------------------------------
