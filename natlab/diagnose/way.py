@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+NOBODY = "?"
+"""Who is at the end of a leg that leads to no machine that is known."""
+
 
 class Reach(StrEnum):
     """How a leg of the way ends. What was not measured, or can't be judged, is unknown, and never reached."""
@@ -25,10 +28,11 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """The way from one machine to the next, for the request or (`back`) for its answer.
+    """The way from one machine to the next (or to NOBODY), for the request or (`back`) for its answer.
 
     `source` and `destination` are what stands on the packet there; "" if it never got that far. `rewrites` is what
-    `sender` did to it before. `stop` says where it stops, or what can't be told, in a few words.
+    `sender` did to it before. `stop` says in a few words why it stops, which is at `sender` unless it `arrived`: then
+    `receiver` got it, and threw it away.
     """
 
     sender: str
@@ -39,6 +43,7 @@ class Leg:
     back: bool = False
     rewrites: tuple[Rewrite, ...] = ()
     stop: str = ""
+    arrived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from natlab.diagnose.answer import reply_at
 from natlab.diagnose.facts import Goal, MachineFacts, Scene, measure
 from natlab.diagnose.filters import FORWARD, filtered
 from natlab.diagnose.finding import CannotTell
-from natlab.diagnose.way import Leg, Reach, Rewrite, Way
+from natlab.diagnose.way import NOBODY, Leg, Reach, Rewrite, Way
 from natlab.errors import InfrastructureError
 from natlab.model import HttpCheck, HttpExpect, Lab, NatHook, PacketSpec, StepResult
 from natlab.netfilter.evaluate import Decision, Fate, evaluate
@@ -75,15 +75,15 @@ class _Walk:
     def way(self) -> Way:
         on_the_way = [self._source.name]
         for leg in self._legs:
-            on_the_way += [name for name in (leg.sender, leg.receiver) if name not in on_the_way]
+            on_the_way += [name for name in (leg.sender, leg.receiver) if name not in (*on_the_way, NOBODY)]
         rest = [name for name in self._scene.machines if name not in on_the_way]
         return Way((*on_the_way, *rest), tuple(self._legs), self._end, self._answer)
 
     def give_up(self) -> None:
         """Say that from here on nothing is known."""
         if self._leaving is not None:
-            self._legs.append(replace(self._leaving, reach=Reach.UNKNOWN, stop="natlab can't judge a rule here"))
-        self._end, self._answer = "cannot tell", None
+            self._legs.append(replace(self._leaving, reach=Reach.UNKNOWN))
+        self._end, self._answer = "cannot tell: natlab can't judge a rule there", None
 
     # --- the request ------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,7 @@ class _Walk:
         """Say what becomes of an answer that goes past the machine that could have undone the rewriting."""
         if receiver is not self._source or source == self._asked:
             raise CannotTell  # to a third machine, or one that asked this address after all
-        self._stop(replace(leg, stop=f"{receiver.name} never asked {source}"))
+        self._stop(replace(leg, stop=f"{receiver.name} never asked {source}", arrived=True))
 
     def _answer_dropped(
         self, machine: MachineFacts, hook: str, leg: Leg, source: IPv4Address, destination: IPv4Address, port: int
@@ -200,7 +200,7 @@ class _Walk:
         rewrites = (Rewrite("un-NAT", f"{source}:{port}", str(destination)),) if undone else ()
         return Leg(
             sender.name,
-            receiver.name if receiver is not None else "?",
+            receiver.name if receiver is not None else NOBODY,
             Reach.STOPPED,
             f"{source}:{port}",
             str(destination),
@@ -224,12 +224,12 @@ class _Walk:
         source, destination = str(packet.source), f"{packet.destination}:{packet.port}"
         if back:
             source, destination = destination, source
-        to = receiver.name if receiver is not None else "?"
+        to = receiver.name if receiver is not None and receiver is not machine else NOBODY
         return Leg(machine.name, to, Reach.STOPPED, source, destination, back, rewrites, stop)
 
     def _onward(self, machine: MachineFacts) -> Leg:
         """Return the leg to wherever a machine may send what has just arrived."""
-        return Leg(machine.name, "?", Reach.STOPPED)
+        return Leg(machine.name, NOBODY, Reach.STOPPED)
 
     def _nat(self, machine: MachineFacts, hook: NatHook, packet: PacketSpec) -> Decision:
         at_hook = packet_at(machine.ruleset, hook, packet, machine.address)
@@ -319,4 +319,6 @@ def _doubted(way: Way) -> Way:
 
 def _unknown(lab: Lab, source: str, why: str) -> Way:
     names = (source, *(machine.name for machine in lab.machines if machine.name != source))
-    return Way(names, (Leg(source, names[1] if len(names) > 1 else "?", Reach.UNKNOWN),), f"cannot tell: {why}", None)
+    return Way(
+        names, (Leg(source, names[1] if len(names) > 1 else NOBODY, Reach.UNKNOWN),), f"cannot tell: {why}", None
+    )

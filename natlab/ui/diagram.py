@@ -11,14 +11,16 @@ from itertools import groupby
 from rich.console import RenderableType
 from rich.text import Text
 
-from natlab.diagnose.way import Leg, Reach, Rewrite, Way
+from natlab.diagnose.way import NOBODY, Leg, Reach, Rewrite, Way
 from natlab.ui.ink import Ink, Sheet
 
 _STYLES = {Reach.REACHED: "green", Reach.STOPPED: "red", Reach.UNKNOWN: "yellow"}
 _WORDS = {Reach.REACHED: "passed", Reach.STOPPED: "stops", Reach.UNKNOWN: "cannot tell"}
 _MARKS = {Reach.STOPPED: "✗", Reach.UNKNOWN: "?"}
-_SHORTEST = 4
+_SHORTEST = 5
 """Columns that an arrow has at least."""
+_STUB = "╌╌╌"
+"""What is drawn of an arrow that does not get away from where it begins."""
 
 
 def render_way(way: Way) -> Sheet:
@@ -72,6 +74,9 @@ def _ends(machines: Sequence[str], columns: Sequence[int], leg: Leg) -> tuple[in
 
 def _arrow(leg: Leg, width: int) -> str:
     """Return an arrow of so many columns, with what stands on the packet; one that does not arrive has no head."""
+    if leg.reach is Reach.STOPPED and not leg.arrived:
+        stub = f"{_STUB} {_MARKS[leg.reach]}"
+        return f"{stub[::-1]:>{width}}" if leg.back else stub
     words = next((words for words in _labels(leg) if len(words) <= width - 3), "")
     shaft = "─" if leg.reach is Reach.REACHED else "╌"
     if leg.reach is Reach.REACHED:
@@ -134,7 +139,7 @@ def _sentences(ink: Ink, way: Way) -> Iterator[RenderableType]:
 
 def _sentence(leg: Leg) -> str:
     """Return "vm-1 to vm-2: stops at FORWARD." and the like, with what was rewritten before."""
-    to = f" to {leg.receiver}" if leg.receiver != "?" else ""
+    to = f" to {leg.receiver}" if leg.receiver != NOBODY else ""
     said = _WORDS[leg.reach] + (f", {leg.stop}" if leg.stop else "")
     done = "undone" if leg.back else ", ".join(_done(rewrite) for rewrite in leg.rewrites)
     after = f" (rewriting {done})" if leg.rewrites else ""
