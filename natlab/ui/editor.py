@@ -128,6 +128,11 @@ class PromptEditor:
         with self._lock:
             self._soon(self._wake)
 
+    @property
+    def typed(self) -> str:
+        """What has been typed so far."""
+        return self._session.default_buffer.text
+
     # --- in the thread that reads -----------------------------------------------------------------------------------
 
     def _begin(self) -> None:
@@ -162,7 +167,7 @@ class PromptEditor:
 
     def _wake(self) -> None:
         app = self._session.app
-        if not self._session.default_buffer.text and not app.layout.is_searching:
+        if not self.typed and not app.layout.is_searching:
             app.erase_when_done = True
             self._end(Woken())
 

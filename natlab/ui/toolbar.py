@@ -13,7 +13,7 @@ from natlab.ui.keys import Keybar, keys_in_lines
 FEWEST_ROWS = 10
 """A terminal of fewer rows needs them all for what was printed."""
 _MODEST_ROWS, _TALL_ROWS = 16, 30
-_MODEST, _USUAL, _MOST = 3, 5, 7
+_MODEST, _USUAL, _MOST = 4, 5, 7
 """Lines of the toolbar: on a low or narrow terminal, on one of the usual 24 rows, on a tall one."""
 
 

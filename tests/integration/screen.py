@@ -64,7 +64,8 @@ class Terminal:
         """Wait until natlab shows `words`; return what came before, and after a prompt what stays in sight below it."""
         if self.editor and words.endswith("$ "):
             return self._waits_for_prompt(words.rstrip())
-        self.child.expect_exact(words)
+        # The editor does not send the blanks that a line ends in.
+        self.child.expect_exact(words.rstrip() if self.editor else words)
         self.seen = plain(str(self.child.before))
         return self.seen
 
