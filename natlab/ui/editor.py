@@ -129,6 +129,11 @@ class PromptEditor:
             self._soon(self._wake)
 
     @property
+    def reading(self) -> bool:
+        """Whether a line is being typed at this moment."""
+        return self._loop is not None
+
+    @property
     def typed(self) -> str:
         """What has been typed so far."""
         return self._session.default_buffer.text

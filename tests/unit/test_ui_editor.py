@@ -110,7 +110,11 @@ def until(reached: threading.Event) -> None:
 
 
 def reading(it: PromptEditor) -> None:
-    """Wait until the editor reads: something shown above the line says so."""
+    """Wait until the editor reads, and has done what it was told so far."""
+    end = time.monotonic() + PATIENCE
+    while not it.reading:
+        assert time.monotonic() < end
+        time.sleep(0.005)
     reached = threading.Event()
     it.above(reached.set)
     until(reached)
@@ -250,7 +254,7 @@ def completed(text: str) -> list[str]:
     [
         ("ipt", "iptables"),
         ("sudo ipt", "iptables"),
-        ("ls | cond", "conntrack"),
+        ("ls | connt", "conntrack"),
         ("sudo iptables -t n", "nat"),
         ("sudo iptables \\\n    -A PRE", "PREROUTING"),
         ("iptables -t nat -j DN", "DNAT"),
