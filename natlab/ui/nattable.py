@@ -57,21 +57,21 @@ def _spoken(ink: Ink, table: MarkedTable) -> Iterator[RenderableType]:
         if not marked.rules:
             yield ink.text(f"{marked.chain.name}{policy}: no rules")
         for number, rule in enumerate(marked.rules, start=1):
-            packets = _counted(rule.rule.packets, rule.packets_moved)
-            bytes_ = _counted(rule.rule.bytes, rule.bytes_moved)
+            packets = _counted("packets", rule.rule.packets, rule.packets_moved)
+            bytes_ = _counted("bytes", rule.rule.bytes, rule.bytes_moved)
             new = ", new in this step" if rule.new else ""
             where = f"{marked.chain.name}{policy}, rule {number}{new}"
-            yield ink.text(f"{where}: {packets} packets, {bytes_} bytes: {rule.rule.spec}")
+            yield ink.text(f"{where}: {packets}, {bytes_}: {rule.rule.spec}")
     for gone in table.gone:
         yield ink.text(f"gone in this step: {gone.chain} {gone.spec}")
     for warning in table.warnings:
         yield ink.text(f"Warning: {warning}")
 
 
-def _counted(value: int | None, moved: int) -> str:
+def _counted(what: str, value: int | None, moved: int) -> str:
     if value is None:
-        return "uncounted"
-    return f"{value} (of them {moved} by this step's probes)" if moved else str(value)
+        return f"{what} not counted"
+    return f"{value} {what}" + (f" ({moved} of them by this step's probes)" if moved else "")
 
 
 def _rows(ink: Ink, marked: MarkedChain) -> Iterator[Row]:

@@ -57,9 +57,7 @@ def stacked(ink: Ink, columns: Sequence[Column], rows: Sequence[Row]) -> Iterato
 def spoken(ink: Ink, columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[RenderableType]:
     """Yield each row as a line that reads as one: every cell after its heading, none that is empty."""
     for row in rows:
-        pairs = (
-            (column.heading.lower(), " ".join(cell.plain.split())) for column, cell in zip(columns, row, strict=True)
-        )
+        pairs = ((column.heading, " ".join(cell.plain.split())) for column, cell in zip(columns, row, strict=True))
         yield ink.text("; ".join(f"{heading}: {words}" if heading else words for heading, words in pairs if words))
 
 
