@@ -10,7 +10,6 @@ from rich.text import Text
 from natlab.events import HintShown, PredictionJudged
 from natlab.model import Prediction
 from natlab.ui.ink import Ink, Sheet
-from natlab.ui.prose import render_prose
 
 _UNEXPLAINED = "A good guess, and not what happened; what follows says why."
 _LIVE = "From the machines as they are now"
@@ -40,11 +39,18 @@ def _judgement(ink: Ink, event: PredictionJudged) -> Iterator[RenderableType]:
         return
     words = f"You predicted: {event.guess}. Measured: {event.measured}."
     yield ink.text(words, "bold")
-    yield render_prose(event.guess.explain or _UNEXPLAINED)
+    yield _prose(event.guess.explain or _UNEXPLAINED)
 
 
 def render_hint(event: HintShown) -> Sheet:
     """Return a hint, and how far up the ladder it is."""
     heading = _LIVE if event.live else f"Hint {event.rung} of {len(event.step.hints)}"
     text = event.text
-    return Sheet(lambda ink: [ink.text(heading, "bold"), ink.text(text) if event.live else render_prose(text)])
+    return Sheet(lambda ink: [ink.text(heading, "bold"), ink.text(text) if event.live else _prose(text)])
+
+
+def _prose(markdown: str) -> RenderableType:
+    # Loaded here, since what runs by itself neither asks nor hints, and would wait for it.
+    from natlab.ui.prose import render_prose
+
+    return render_prose(markdown)
