@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from natlab.model import CheckResult, CheckSpec, Command, CommandResult, Lab, Outcome, Step, StepResult
+from natlab.model import CheckResult, CheckSpec, Command, CommandResult, Guess, Lab, Outcome, Step, StepResult
 from natlab.netfilter.program import Ruleset
 from natlab.netfilter.ruleset import NatTable
 
@@ -63,6 +63,37 @@ class CommandStarted:
 class CommandEnded:
     command: Command
     result: CommandResult
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionMade:
+    """The learner has said what they expect of a step before it is done."""
+
+    step: Step
+    guess: Guess
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionJudged:
+    """What was predicted can be compared with what was measured: `measured` is the check's own short phrase."""
+
+    step: Step
+    guess: Guess
+    measured: str
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HintShown:
+    """The learner has asked for a hint: `rung` of the step's ladder, counted from 1.
+
+    A `live` one is no rung, but what the machines as they are say of what the learner has done; its rung is 0.
+    """
+
+    step: Step
+    text: str
+    rung: int
+    live: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +156,9 @@ Event = (
     | RedoStarted
     | CommandStarted
     | CommandEnded
+    | PredictionMade
+    | PredictionJudged
+    | HintShown
     | CheckStarted
     | CheckEnded
     | RulesRead

@@ -65,6 +65,32 @@ class Step:
     commands: tuple[Command, ...]
     checks: tuple[CheckSpec, ...]
     hints: tuple[str, ...]
+    predict: Prediction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a step asks before it is done: what a request will meet that the http check `check` makes at its end.
+
+    `answer` is the one of the `offers` that the check expects.
+    """
+
+    question: str
+    check: str
+    offers: tuple[Guess, ...]
+    answer: Guess
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What a learner may predict that a request meets; `explain` is the author's word to those who were mistaken."""
+
+    meets: HttpExpect
+    page_of: str | None = None
+    explain: str | None = None
+
+    def __str__(self) -> str:
+        return self.meets.phrase(self.page_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +142,12 @@ class HttpExpect(StrEnum):
     PAGE = "page"
     REFUSED = "refused"
     NO_ANSWER = "no-answer"
+
+    def phrase(self, page_of: str | None) -> str:
+        """Return it as one says it; `page_of` is whose page."""
+        if self is HttpExpect.PAGE:
+            return f"{page_of}'s page"
+        return "refused" if self is HttpExpect.REFUSED else "no answer"
 
 
 class ConntrackState(StrEnum):

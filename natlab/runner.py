@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from natlab.checks.base import SILENCE, World
-from natlab.checks.reading import read_ruleset, ruleset_before, ruleset_now
+from natlab.checks.reading import read_ruleset, ruleset_before, ruleset_now, succeeded
 from natlab.checks.run import run_checks
-from natlab.diagnose import explain
+from natlab.diagnose import explain, live_hint
 from natlab.errors import InfrastructureError, MachineUnreachable
 from natlab.events import (
     CheckEnded,
@@ -23,12 +25,33 @@ from natlab.events import (
     TableShown,
 )
 from natlab.machine import Machines
-from natlab.model import CheckResult, CheckSpec, Command, CommandResult, Lab, Outcome, Step, StepResult, worst
+from natlab.model import (
+    CheckResult,
+    CheckSpec,
+    Command,
+    CommandResult,
+    Lab,
+    NatCheck,
+    Outcome,
+    Step,
+    StepResult,
+    SysctlCheck,
+    worst,
+)
+from natlab.netfilter import fingerprint
 from natlab.netfilter.program import Ruleset
 from natlab.netfilter.ruleset import NatTable
 
+if TYPE_CHECKING:
+    from natlab.diagnose.way import Way
+
 SOLUTION_TIMEOUT = 30.0
 """Seconds that a command of a solution may take."""
+
+
+def is_cheap(check: CheckSpec) -> bool:
+    """Say whether a check only reads: it sends nothing, and moves no counter."""
+    return isinstance(check.expects, NatCheck | SysctlCheck)
 
 
 class Runner:
@@ -56,11 +79,11 @@ class Runner:
         self._begin(index, self._table_now())
 
     def _table_now(self) -> NatTable:
-        return self._told(read_ruleset(self.machines[self.lab.table_of]))
+        return self._told(read_ruleset(self.machines[self.lab.table_of]), self.emit)
 
-    def _told(self, ruleset: Ruleset) -> NatTable:
+    def _told(self, ruleset: Ruleset, emit: Listener) -> NatTable:
         """Tell of the rules that were just read, so that nobody else has to read them; return their nat table."""
-        self.emit(RulesRead(self.lab.table_of, ruleset))
+        emit(RulesRead(self.lab.table_of, ruleset))
         return ruleset.table
 
     def _begin(self, index: int, table: NatTable) -> None:
@@ -110,31 +133,77 @@ class Runner:
                 continue  # whatever is wrong there, something has answered
         return None
 
-    def verify(self) -> StepResult:
-        """Measure the step's checks; emit CheckStarted and CheckEnded for each, then TableShown, then StepEnded."""
-        return self._verify()[0]
+    def verify(self, emit: Listener | None = None) -> StepResult:
+        """Measure the step's checks; emit CheckStarted and CheckEnded for each, then TableShown, then StepEnded.
 
-    def _verify(self) -> tuple[StepResult, NatTable]:
+        With an `emit` of its own nobody else hears of it: of what nobody asked for one tells only if it is news.
+        """
+        return self._verify(emit or self.emit)[0]
+
+    def _verify(self, emit: Listener) -> tuple[StepResult, NatTable]:
         """Verify; return the nat table as it was left, too, so that nobody has to read it again."""
         started = time.monotonic()
-        world, machine = World(self.lab, self.machines, silence=self._silence), self.lab.table_of
-        before = self._told(ruleset_before(world, machine))
-        results = run_checks(self.step, world, self._check_started, self._check_ended, explain)
+        world, machine = self._world(), self.lab.table_of
+        before = self._told(ruleset_before(world, machine), emit)
+        results = run_checks(
+            self.step,
+            world,
+            lambda check: emit(CheckStarted(check)),
+            lambda result: emit(CheckEnded(result)),
+            explain,
+        )
         result = StepResult(self.step, results, time.monotonic() - started)
         now = ruleset_now(world, machine).table
-        self.emit(TableShown(machine, self._at_step_start, before, now))
-        self.emit(StepEnded(result, self.index + 1, len(self.lab.steps)))
+        emit(TableShown(machine, self._at_step_start, before, now))
+        emit(StepEnded(result, self.index + 1, len(self.lab.steps)))
         return result, now
 
-    def _check_started(self, check: CheckSpec) -> None:
-        self.emit(CheckStarted(check))
-
-    def _check_ended(self, result: CheckResult) -> None:
-        self.emit(CheckEnded(result))
+    def _world(self) -> World:
+        return World(self.lab, self.machines, silence=self._silence)
 
     def table(self, machine: str) -> NatTable:
         """Read a machine's nat table."""
         return read_ruleset(self.machines[machine]).table
+
+    # --- quietly: nothing is sent, nothing is told, and no counter moves ---------------------------------------------
+
+    def look(self) -> str:
+        """Return a text that stays the same for as long as nobody changes what the step's cheap checks read.
+
+        It is empty for a step that has none. Raise InfrastructureError if a machine can't be asked.
+        """
+        settings: dict[str, list[str]] = {}
+        for check in filter(is_cheap, self.step.checks):
+            if isinstance(check.expects, SysctlCheck):
+                settings.setdefault(check.expects.machine, []).append(check.expects.key)
+            elif isinstance(check.expects, NatCheck):
+                settings.setdefault(check.expects.machine, [])
+        return "\n".join(self._look_at(name, keys) for name, keys in settings.items())
+
+    def _look_at(self, name: str, settings: list[str]) -> str:
+        machine = self.machines[name]
+        return fingerprint.fingerprint(succeeded(machine, machine.run(fingerprint.command(settings))).stdout)
+
+    def standing(self) -> tuple[CheckResult, ...]:
+        """Measure those of the step's checks that only read; one that breaks can't tell."""
+        cheap = replace(self.step, checks=tuple(filter(is_cheap, self.step.checks)))
+        return run_checks(cheap, self._world(), lambda _: None, lambda _: None)
+
+    def live_hint(self) -> str | None:
+        """Say what of the machines as they are keeps the step from passing, if that is something that was done."""
+        return live_hint(self.step, self._world())
+
+    def way(self, result: StepResult | None = None) -> Way | None:
+        """Return the way of the request that the step is about, as the machines are now; see natlab.diagnose.way.
+
+        `result` is what was last measured of the step, if anything was.
+        """
+        # Loaded here, since a run by itself draws nothing.
+        from natlab.diagnose.wayfinder import find_way
+
+        return find_way(self.index, self._world(), result)
+
+    # --- by itself --------------------------------------------------------------------------------------------------
 
     def run_all(self, started: float) -> Outcome:
         """Do and verify every step by itself, stopping after the first that does not pass; emit LabEnded.
@@ -146,7 +215,7 @@ class Runner:
         for index in range(len(self.lab.steps)):
             self._begin(index, table)
             self.solve()
-            result, table = self._verify()
+            result, table = self._verify(self.emit)
             results.append(result)
             if result.outcome is not Outcome.PASSED:
                 break

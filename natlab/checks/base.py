@@ -49,6 +49,8 @@ class Record:
     before: dict[str, Ruleset] = field(default_factory=dict)
     now: dict[str, Ruleset] = field(default_factory=dict)
     probes: list[Probe] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
+    """What a diagnosis has read of the machines since the last probe, by machine."""
     broken: InfrastructureError | None = None
     """Why a probe of this step could not be made, if one could not."""
 
@@ -60,6 +62,7 @@ class Record:
     def probed(self, probe: Probe | None = None) -> None:
         """Note that something was sent: what was read of the machines so far is the past."""
         self.now.clear()
+        self.facts.clear()
         if probe is not None:
             self.probes.append(probe)
 

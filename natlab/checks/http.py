@@ -121,9 +121,7 @@ class HttpMeasure(Plain):
 
 def expected(spec: HttpCheck) -> str:
     """Return what a check expects, in a short phrase."""
-    if spec.expect is HttpExpect.PAGE:
-        return f"{spec.page_of}'s page"
-    return "refused" if spec.expect is HttpExpect.REFUSED else "no answer"
+    return spec.expect.phrase(spec.page_of)
 
 
 def describe(found: Fetch, owner: str | None, waited: float) -> str:

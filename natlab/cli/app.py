@@ -84,6 +84,9 @@ ImageOption = Annotated[
     str | None,
     typer.Option(envvar="NATLAB_IMAGE", metavar="NAME|FILE", help="libvirt: bookworm, trixie, or a cloud image."),
 ]
+PlainOption = Annotated[
+    bool, typer.Option("--plain", help="Line by line and in words, for screen readers (also: NATLAB_PLAIN=1).")
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -118,6 +121,7 @@ def run(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the machines up at the end.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else (--auto).")] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="With --auto: write a JUnit report.")] = None,
+    plain: PlainOption = False,
 ) -> int:
     """Run a lab, step by step; without a terminal, by itself."""
     from natlab.cli.making import Wish
@@ -126,7 +130,7 @@ def run(
     from natlab.providers.base import Options
 
     wish = Wish(provider, Options(connect, accel, image))
-    return run_lab(Context.of_process(), RunOptions(lab, wish, instance, auto, keep, json, junit))
+    return run_lab(Context.of_process(plain=plain), RunOptions(lab, wish, instance, auto, keep, json, junit))
 
 
 @app.command("up")
@@ -149,11 +153,11 @@ def up(
 
 @app.command("status")
 @command
-def status() -> int:
+def status(plain: PlainOption = False) -> int:
     """List the running labs."""
     from natlab.cli import instances
 
-    return instances.status(Context.of_process())
+    return instances.status(Context.of_process(plain=plain))
 
 
 @app.command("shell")
@@ -188,13 +192,14 @@ def table(
     instance: InstanceOption = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Print it again whenever it changes.")] = False,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it as a picture instead.")] = None,
+    plain: PlainOption = False,
 ) -> int:
     """Print a machine's live nat table."""
     from natlab.cli import instances, reporting
 
     if svg is not None:
         return reporting.table_picture(Context.of_process(), machine, instance, svg, watch=watch)
-    return instances.table(Context.of_process(), machine, instance, watch=watch)
+    return instances.table(Context.of_process(plain=plain), machine, instance, watch=watch)
 
 
 @app.command("trace")
@@ -244,11 +249,11 @@ def report(
 
 @app.command("check")
 @command
-def check(instance: InstanceOption = None) -> int:
+def check(instance: InstanceOption = None, plain: PlainOption = False) -> int:
     """Measure the checks of the step that one is at."""
     from natlab.cli import instances
 
-    return instances.check(Context.of_process(), instance)
+    return instances.check(Context.of_process(plain=plain), instance)
 
 
 @app.command("history")

@@ -28,6 +28,9 @@ P = ParamSpec("P")
 DEBUG = "NATLAB_DEBUG"
 """Environment variable that `--debug` sets: programs are printed as they run, and a bug shows its traceback."""
 
+PLAIN = "NATLAB_PLAIN"
+"""Environment variable: if it is set, every command prints as with `--plain`."""
+
 
 def exit_code_of(outcome: Outcome) -> ExitCode:
     """Return the exit code of a run that came to `outcome`."""
@@ -45,21 +48,23 @@ class Context:
     stderr: TextIO
     interactive: bool
     """Standard input and output are both a terminal."""
+    plain: bool = False
+    """For a screen reader: line by line, in words."""
 
     @staticmethod
-    def of_process() -> Context:
+    def of_process(*, plain: bool = False) -> Context:
         """Return this process's own. A stream that was closed before natlab started is /dev/null."""
         stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         interactive = sys.stdin is not None and sys.stdin.isatty() and stdout.isatty()
-        return Context(stdout, stderr, interactive)
+        return Context(stdout, stderr, interactive, plain or bool(os.environ.get(PLAIN)))
 
     @property
     def console(self) -> Console:
         """A console on standard output. Imports rich, which takes as long as half a lab: ask only to print."""
         from natlab.ui.console import open_console
 
-        return open_console(self.stdout)
+        return open_console(self.stdout, plain=self.plain)
 
     @property
     def store(self) -> Store:

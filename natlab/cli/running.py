@@ -207,7 +207,7 @@ def _fresh(context: Context, instance: Instance, lab: Lab, source: Path, wish: W
 def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
     """Lead through the lab, `loaded` as its author wrote it, from where one is; say whether it was finished."""
     from natlab.runner import Runner
-    from natlab.ui.keys import terminal_reader
+    from natlab.ui.choice import open_editor
     from natlab.ui.lesson import Lesson
     from natlab.ui.lessonscreen import LessonScreen
 
@@ -219,10 +219,12 @@ def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
                 # Who only looks back has still done what they have done.
                 running.save_step(max(running.journal.step, event.number - 1))
             screen(event)
+            editor(event)
 
         screen(LabStarted(lab, running.provider.name))
         tell = listeners(recording, remember_and_show)
         runner = Runner(lab, recording.machines(running.machines), tell, running.site.silence)
+        editor = open_editor(context.console, screen.keys, context.store.folder / "history", runner)
 
         def restore(index: int) -> None:
             with recording.resetting(index + 1):
@@ -231,7 +233,8 @@ def _teach(context: Context, running: session.Session, loaded: Lab) -> bool:
                 finally:  # there may be other machines even if one of them could not be brought all the way
                     runner.machines = recording.machines(running.machines)
 
-        end = Lesson(lab, runner, screen, terminal_reader(), restore).run(session.step_after(lab, running.journal.step))
+        end = Lesson(lab, runner, screen, editor, restore).run(session.step_after(lab, running.journal.step))
+        editor.close()
     if end.finished:
         running.save_step(len(lab.steps))
     return end.finished

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from natlab.checks.base import World
-    from natlab.model import Expectation, Verdict
+    from natlab.model import Expectation, Step, Verdict
 
 
 def explain(check: Expectation, verdict: Verdict, world: World) -> tuple[str, tuple[str, ...]] | None:
@@ -20,3 +20,13 @@ def explain(check: Expectation, verdict: Verdict, world: World) -> tuple[str, tu
     from natlab.diagnose.goal import explain_check
 
     return explain_check(check, verdict, world)
+
+
+def live_hint(step: Step, world: World) -> str | None:
+    """Say what was done on the machines otherwise than the step wants; None if there is nothing to say of that.
+
+    Nothing is sent. Raise InfrastructureError if a machine can't be asked.
+    """
+    from natlab.diagnose.livehint import hint
+
+    return hint(step, world)

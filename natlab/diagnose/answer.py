@@ -86,14 +86,14 @@ def answer_lost(
         stations.append((via, FORWARD, server.address, source.address, f"came back to {via.name}, where"))
     stations.append((source, "INPUT", asked, source.address, f"came back to {source.name}, where"))
     for machine, hook, sender, receiver, how_far in stations:
-        decision = filtered(machine, hook, _reply(machine, hook, sender, receiver, came.port))
+        decision = filtered(machine, hook, reply_at(machine, hook, sender, receiver, came.port))
         if decision.fate is Fate.DROPPED:
             why = f"{reached} {how_far} {hook} drops it"
             return Finding(why, shown(machine, hook, decision), DROPPED)
     return None
 
 
-def _reply(machine: MachineFacts, hook: str, sender: IPv4Address, receiver: IPv4Address, port: int) -> Packet:
+def reply_at(machine: MachineFacts, hook: str, sender: IPv4Address, receiver: IPv4Address, port: int) -> Packet:
     """Return the SYN-ACK as a hook sees it. Its destination port, the source's own choice, is taken for no port."""
     return Packet(
         sender,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -71,9 +72,18 @@ class Scene:
 
 
 def measure(goal: Goal, probe: Probe, world: World) -> Scene:
-    """Ask every machine of the lab; raise InfrastructureError if one can't be asked."""
-    found = {spec.name: _facts(world.machine(spec.name), spec.address) for spec in world.lab.machines}
-    return Scene(goal, probe, found)
+    """Ask every machine of the lab; raise InfrastructureError if one can't be asked.
+
+    The machines are asked at the same time, and once between two probes, whatever number of checks failed meanwhile.
+    """
+    facts = world.record.facts
+    if not facts:
+        specs = world.lab.machines
+        with ThreadPoolExecutor(len(specs)) as pool:
+            found = pool.map(lambda spec: _facts(world.machine(spec.name), spec.address), specs)
+            facts.update({each.name: each for each in found})
+    machines = {name: each for name, each in facts.items() if isinstance(each, MachineFacts)}
+    return Scene(goal, probe, machines)
 
 
 def _facts(machine: Machine, address: IPv4Address) -> MachineFacts:

@@ -19,7 +19,7 @@ def explain_check(check: Expectation, verdict: Verdict, world: World) -> Cause |
     if verdict.outcome is not Outcome.FAILED:
         return None
     if isinstance(check, NatCheck):
-        return _rules(check, world)
+        return nat_cause(check, world)
     if isinstance(check, HttpCheck):
         return _request(_probe(world, check), check.page_of, world)
     if isinstance(check, HandshakeCheck):
@@ -42,28 +42,33 @@ def _came_from(probe: Probe, check: HandshakeCheck, world: World) -> bool:
 
 
 def _request(probe: Probe | None, server: str | None, world: World, *, serves: int | None = None) -> Cause | None:
-    """Explain what a request met; None if it can't be told, or its target is named by something else than an address.
-
-    `serves` is for a server that was only to get the request, on that port.
-    """
-    if probe is None:
+    """Explain what a request met; None if it can't be told, or its target is not named by an address."""
+    goal = request_goal(probe.source, probe.url, server, world, serves=serves) if probe is not None else None
+    if probe is None or goal is None:
         return None
+    finding = explain_scene(measure(goal, probe, world))
+    return None if finding is None else (finding.why, finding.evidence)
+
+
+def request_goal(source: str, url: str, server: str | None, world: World, *, serves: int | None = None) -> Goal | None:
+    """Return what a request is to reach; None if its target is named by something else than an address.
+
+    `serves` is for a server that is only to get the request, on that port.
+    """
     try:
-        parts = urlsplit(probe.url)
+        parts = urlsplit(url)
         address, port = IPv4Address(parts.hostname or ""), parts.port or 80
     except (AddressValueError, ValueError):
         return None
     page = world.lab.machine(server).serves if server is not None else None
     at = serves or (page.port if page is not None else port)
-    goal = Goal(probe.source, address, port, server, at, one_way=serves is not None)
-    finding = explain_scene(measure(goal, probe, world))
-    return None if finding is None else (finding.why, finding.evidence)
+    return Goal(source, address, port, server, at, one_way=serves is not None)
 
 
 # --- rules ----------------------------------------------------------------------------------------------------------
 
 
-def _rules(check: NatCheck, world: World) -> Cause | None:
+def nat_cause(check: NatCheck, world: World) -> Cause | None:
     """Explain a packet that no rule rewrote; one that was rewritten wrongly, or dropped, needs no explaining."""
     machines = [Place(spec.name, spec.address, ruleset_now(world, spec.name)) for spec in world.lab.machines]
     via = next(machine for machine in machines if machine.name == check.machine)

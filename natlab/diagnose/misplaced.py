@@ -16,6 +16,9 @@ from natlab.netfilter.program import Nat, Packet, Ruleset
 Cause = tuple[str, tuple[str, ...]]
 """What keeps a packet from being rewritten, and the rules that show it."""
 
+IN_OUTPUT = "is in OUTPUT"
+"""The one misplacement that has a name."""
+
 
 class Ruled(Protocol):
     """A machine, as far as its rules go."""
@@ -44,7 +47,7 @@ def why_not_readdressed(via: Ruled, machines: Iterable[Ruled], spec: PacketSpec,
         return cause, (*decided_by(decision), rule_line(misses[0].line.rule))
     sends = packet._replace(incoming="", outgoing=None)
     if astray := near_misses(via.ruleset, NatHook.OUTPUT, sends, via.address, DESTINATION):
-        cause = f"the DNAT rule of {via.name} is in OUTPUT, where only {via.name}'s own packets pass"
+        cause = f"the DNAT rule of {via.name} {IN_OUTPUT}, where only {via.name}'s own packets pass"
         return cause, (rule_line(astray[0].line.rule),)
     if found := _elsewhere(via, machines, NatHook.PREROUTING, spec, DESTINATION):
         other, miss = found

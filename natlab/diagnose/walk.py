@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from natlab.checks.base import Met
+from natlab.checks.base import Met, Probe, World
 from natlab.checks.reading import packet_at
 from natlab.diagnose.answer import Passage, answer_lost, answered_elsewhere, stale
-from natlab.diagnose.facts import MachineFacts, Scene
+from natlab.diagnose.facts import Goal, MachineFacts, Scene, measure
 from natlab.diagnose.filters import FORWARD, filtered, shown
 from natlab.diagnose.finding import (
     ANSWERED,
@@ -32,11 +32,20 @@ from natlab.netfilter.program import Packet
 
 def explain_scene(scene: Scene) -> Finding | None:
     """Return the first thing that is wrong, or None if that can't be told or does not fit what the request met."""
+    finding = _first_break(scene)
+    return finding if finding is not None and scene.probe.met in finding.symptoms else None
+
+
+def expect_break(goal: Goal, world: World) -> Finding | None:
+    """Return the first thing that would be in the way of a request to a server that nobody has sent; None if unsure."""
+    return _first_break(measure(goal, Probe(goal.source, "", Met.SILENCE), world))
+
+
+def _first_break(scene: Scene) -> Finding | None:
     try:
-        finding = _Walk(scene).first_break()
+        return _Walk(scene).first_break()
     except CannotTell:
         return None
-    return finding if finding is not None and scene.probe.met in finding.symptoms else None
 
 
 class _Walk:

@@ -8,6 +8,7 @@ from pathlib import Path
 from natlab.labfile.checks import read_checks
 from natlab.labfile.machines import read_machines, read_network
 from natlab.labfile.parse import parse_yaml, split_front_matter
+from natlab.labfile.predictions import read_prediction
 from natlab.labfile.schema import CommandTable, LabTable, StepTable, convert
 from natlab.labfile.source import MANIFEST, Blame, Document, Keys, fault, read_text
 from natlab.labfile.values import NAME, NAME_HINT, read_machine, read_title, read_words
@@ -95,6 +96,7 @@ def _step(folder: Path, name: str, blame: Blame, machines: dict[str, MachineSpec
         raise document.error(("hints",), "a step with commands needs hints", "a nudge, a pointer, the command")
     if not table.checks:
         raise document.error(("checks",), "a step needs a check", "what must be true at its end?")
+    checks = read_checks(document, table.checks, machines)
     before, *after = (part.strip() for part in _EXPLANATION.split(body, maxsplit=1))
     if not before:
         raise fault(file, "has no text for the learner", hint="Markdown, below the front matter")
@@ -105,8 +107,9 @@ def _step(folder: Path, name: str, blame: Blame, machines: dict[str, MachineSpec
         text=before,
         explanation=after[0] if after else "",
         commands=tuple(_command(document, index, table, machines) for index in range(len(table.commands))),
-        checks=read_checks(document, table.checks, machines),
+        checks=checks,
         hints=tuple(read_words(document, ("hints", index), hint) for index, hint in enumerate(table.hints)),
+        predict=read_prediction(document, table.predict, checks, machines),
     )
 
 

@@ -130,6 +130,18 @@ class CheckTable(Table):
     explain: str | None = None
 
 
+class OfferTable(Table):
+    expect: Literal["page", "refused", "no-answer"]
+    page_of: str | None = None
+    explain: str | None = None
+
+
+class PredictTable(Table):
+    question: str
+    check: str
+    offers: list[OfferTable]
+
+
 class StepTable(Table):
     title: str
     machine: str
@@ -137,6 +149,7 @@ class StepTable(Table):
     id: str | None = None
     commands: list[str | CommandTable] = []
     hints: list[str] = []
+    predict: PredictTable | None = None
 
 
 CHECK_KINDS = ("http", "sysctl", "nat", "counter", "seen_by", "handshake", "conntrack", "command")

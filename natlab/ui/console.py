@@ -9,9 +9,11 @@ from typing import TextIO
 
 from rich.console import Console
 
+from natlab.ui.ink import PlainConsole
 
-def open_console(stream: TextIO) -> Console:
-    """Return a console that writes to `stream`.
+
+def open_console(stream: TextIO, *, plain: bool = False) -> Console:
+    """Return a console that writes to `stream`; a `plain` one line by line, for a screen reader.
 
     Markup, emoji codes and highlighting are off, because what is printed comes from machines. NO_COLOR, TERM and
     COLUMNS are rich's business, but for a dumb terminal, whose width rich would not ask.
@@ -20,6 +22,16 @@ def open_console(stream: TextIO) -> Console:
         stream.reconfigure(errors="backslashreplace")
     dumb = stream.isatty() and os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
     width = shutil.get_terminal_size().columns if dumb else None
-    return Console(
-        file=stream, markup=False, emoji=False, highlight=False, soft_wrap=False, legacy_windows=False, width=width
+    if plain and stream.isatty():
+        width = shutil.get_terminal_size().columns
+    kind = PlainConsole if plain else Console
+    return kind(
+        file=stream,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=False,
+        legacy_windows=False,
+        width=width,
+        force_terminal=False if plain else None,
     )

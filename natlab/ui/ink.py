@@ -37,6 +37,7 @@ _PLAIN = {
     "”": '"',
     "─": "-",
     "━": "-",
+    "╌": "-",
     "│": "|",
     "▌": "|",
     "≤": "<=",
@@ -62,12 +63,18 @@ def _spelled(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+class PlainConsole(Console):
+    """A console for a screen reader: whatever is printed on it is drawn plainly."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ink:
     """How wide a terminal is, and in which encoding it reads."""
 
     width: int
     encoding: str
+    plain: bool = False
+    """For a screen reader: no rules, no boxes, no signs, and a sentence where there is a table elsewhere."""
 
     @property
     def narrow(self) -> bool:
@@ -116,7 +123,7 @@ class Sheet:
     draw: Callable[[Ink], Iterable[RenderableType]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        ink = Ink(options.max_width, options.encoding)
+        ink = Ink(options.max_width, options.encoding, isinstance(console, PlainConsole))
         for part in self.draw(ink):
             for line in Segment.split_lines(console.render(part, options)):
                 yield from map(ink.fit, _stripped(line))

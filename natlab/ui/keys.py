@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from queue import SimpleQueue
 from types import ModuleType
 from typing import Protocol
 
 from rich.console import RenderableType
+
+from natlab.ui.ink import Ink
 
 ReadLine = Callable[[str], str]
 """Shows a prompt and returns the line typed. EOFError: there will be no more; KeyboardInterrupt: Ctrl-C."""
@@ -29,6 +32,7 @@ class Action(Enum):
     CHECK = "c"
     TABLE = "n"
     BACK = "b"
+    FORTH = "f"
     RESET = "r"
     LEAVE = "q"
     HELP = "h"
@@ -50,6 +54,19 @@ class Keybar:
     enter: str
     keys: tuple[tuple[Action, str], ...]
     diagram: RenderableType | None = None
+
+
+def keys_in_lines(keys: Keybar, ink: Ink) -> list[str]:
+    """Return what Enter and the other keys do in as few lines as fit; a key and its word stay together."""
+    pieces = [f"Enter {keys.enter}", *(f"{action.value} {does}" for action, does in keys.keys)]
+    lines = [""]
+    for piece in pieces:
+        longer = f"{lines[-1]}  {piece}" if lines[-1] else piece
+        if len(longer) <= ink.width:
+            lines[-1] = longer
+        else:
+            lines.append(piece)
+    return [ink.legible(line) for line in lines]
 
 
 class Editor(Protocol):
@@ -75,14 +92,17 @@ class Editor(Protocol):
 class Keyboard:
     """Reads what the learner types. Ctrl-C clears the line; a second one, Ctrl-D and a closed stdin mean: leave."""
 
-    def __init__(self, read_line: ReadLine) -> None:
-        self._read_line = read_line
+    def __init__(self, editor: Editor) -> None:
+        self._editor = editor
 
-    def next(self, prompt: str, on_cleared: Callable[[], None]) -> Typed:
-        """Return the next action or command line; `on_cleared` is called when Ctrl-C threw a line away."""
+    def next(self, prompt: str, keys: Keybar, on_cleared: Callable[[], None]) -> Typed:
+        """Return the next action or command line; `on_cleared` is called when Ctrl-C threw a line away.
+
+        Woken passes: nothing was being typed, and whoever woke the editor has changed what there is to type.
+        """
         for attempt in range(2):
             try:
-                return _meaning(self._lines(prompt))
+                return _meaning(self._lines(prompt, keys))
             except KeyboardInterrupt:
                 if attempt == 0:
                     on_cleared()
@@ -90,15 +110,44 @@ class Keyboard:
                 break
         return Action.LEAVE
 
-    def _lines(self, prompt: str) -> str:
+    def _lines(self, prompt: str, keys: Keybar) -> str:
         """Return a line, and those that follow it for as long as they end in a backslash, as bash would read them."""
-        lines = [self._read_line(prompt)]
-        while _continues(lines[-1]):
-            lines.append(self._read_line(CONTINUED))
+        lines = [self._editor.read(prompt, keys)]
+        while continues(lines[-1]):
+            with contextlib.suppress(Woken):  # an empty second line is not the only thing that has been typed
+                lines.append(self._editor.read(CONTINUED, keys))
         return "\n".join(lines)
 
 
-def _continues(line: str) -> bool:
+class LineEditor:
+    """A terminal that only moves on: what is to be in sight is printed before each prompt, and news before that."""
+
+    def __init__(self, read_line: ReadLine, show: Callable[[Keybar], None]) -> None:
+        self._read_line = read_line
+        self._show = show
+        self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def read(self, prompt: str, keys: Keybar) -> str:
+        """Print what is new and which keys there are, unless a line is being gone on with, and read one."""
+        if prompt != CONTINUED:
+            while not self._news.empty():
+                self._news.get()()
+            self._show(keys)
+        return self._read_line(prompt)
+
+    def above(self, show: Callable[[], None]) -> None:
+        """Keep news until the next prompt: a line that is being typed can't be moved out of the way."""
+        self._news.put(show)
+
+    def show(self, keys: Keybar) -> None:
+        """Do nothing: what has been printed stands."""
+
+    def interrupt(self) -> None:
+        """Do nothing: nobody but the learner ends a line here."""
+
+
+def continues(line: str) -> bool:
+    """Say whether a line goes on in the next: whether it ends in a backslash that none before it takes away."""
     backslashes = len(line) - len(line.rstrip("\\"))
     return backslashes % 2 == 1
 

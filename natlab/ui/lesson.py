@@ -2,64 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from natlab.errors import InfrastructureError, LockedOut, MachineUnreachable, NatlabError
-from natlab.model import Lab, Outcome, StepResult, worst
+from natlab.model import Lab, Outcome, Step, StepResult
 from natlab.netfilter.ruleset import NatTable
 from natlab.runner import Runner
 from natlab.ui.ink import visible
-from natlab.ui.keys import Action, Keyboard, ReadLine, Typed
+from natlab.ui.keybar import keybar
+from natlab.ui.keys import Action, Editor, Keybar, Keyboard, Typed, Woken
+from natlab.ui.lessonplace import LessonEnd, Place
 from natlab.ui.lessonscreen import LessonScreen
 from natlab.ui.lockout import explain_lockout
+from natlab.ui.news import News
+from natlab.ui.onlooker import Noticed, Onlooker
+from natlab.ui.tutor import Tutor
+from natlab.watching import Watch
 
 Restore = Callable[[int], None]
 """Brings the runner's machines to where a step, counted from 0, begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class LessonEnd:
-    """How a lesson ended: all steps done, or left at one; `at` counts from 0. `steps` is what was found meanwhile."""
-
-    finished: bool
-    at: int
-    steps: tuple[StepResult, ...]
-
-    @property
-    def outcome(self) -> Outcome:
-        """What was found; a lesson that was left is never more than a doubt."""
-        found = [result.outcome for result in self.steps]
-        return worst(found if self.finished else [*found, Outcome.CANNOT_TELL])
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where in the lab the learner is, and how far in that step. `table` is the nat table as the step began."""
-
-    index: int
-    table: NatTable
-    commands_run: int = 0
-    hints_shown: int = 0
-    passed: bool = False
-    offered: bool = False
-    """The next command is still in sight, as far as natlab knows."""
-    troubled: bool = False
-    """Something is in the learner's way: the key that leads back is worth being told."""
-
-
 _SHORT_ANSWERS = (Action.HINT, Action.SOLUTION, Action.HELP)
-"""What leaves the offered command in sight; after anything else it is offered again."""
+"""What leaves the offered command, or the question, in sight; after anything else it is put again."""
 
 
 class Lesson:
     """Leads a learner through a lab whose machines are up. `screen` must be among the runner's listeners."""
 
-    def __init__(self, lab: Lab, runner: Runner, screen: LessonScreen, read_line: ReadLine, restore: Restore) -> None:
+    def __init__(self, lab: Lab, runner: Runner, screen: LessonScreen, editor: Editor, restore: Restore) -> None:
         self._lab = lab
         self._runner = runner
         self._screen = screen
-        self._keyboard = Keyboard(read_line)
+        self._editor = editor
+        self._keyboard = Keyboard(editor)
+        self._onlooker = Onlooker(runner, self._noticed, self._lost)
+        self._watch = Watch(self._look)
+        self._news = News(editor)
+        self._tutor = Tutor(runner, screen)
         self._restore = restore
         self._begun = False
         self._asked = False
@@ -79,41 +60,113 @@ class Lesson:
             Action.CHECK: self._check,
             Action.TABLE: self._table,
             Action.BACK: self._back,
+            Action.FORTH: self._forth,
             Action.LEAVE: self._leave,
             Action.HELP: self._help,
         }
 
     def run(self, start: int = 0) -> LessonEnd:
         """Lead through the steps from `start` on, until the last is done or the learner leaves."""
-        self._place, self._furthest = _Place(start, NatTable(())), start
-        self._guarded(lambda: self._go_to(start))
+        self._place, self._furthest = Place(start, NatTable(())), start
+        self._guarded(lambda: self._come_back_to(start))
         while not self._over:
-            self._do(self._typed())
+            try:
+                typed: Typed | None = self._typed()
+            except Woken:
+                typed = None
+            if self._news.waits and not isinstance(typed, str):
+                self._news.tell()
+                if typed is Action.GO_ON:
+                    continue  # it was meant for what the news have overtaken
+            if typed is not None:
+                self._do(typed)
         results = tuple(self._results[index] for index in sorted(self._results))
         return LessonEnd(self._finished, self._place.index, results)
 
     def _go_to(self, index: int) -> None:
         """Begin a step. One that can't be begun, since a machine can't be asked, leaves the learner where they are."""
         self._runner.begin(index)
-        self._place = _Place(index, self._runner.table(self._lab.table_of))
+        place = Place(index, self._runner.table(self._lab.table_of))
         self._furthest = max(self._furthest, index)
-        self._begun = True
+        found = self._results.get(index)
+        place.passed = found is not None and found.outcome is Outcome.PASSED
+        self._place, self._begun = place, True
+        place.asks = self._step.predict is not None and not self._may_go_on()
+        self._onlooker.begin()
+
+    def _come_back_to(self, index: int) -> None:
+        """Begin the step at which the lesson was left, and say what of it is done already."""
+        self._go_to(index)
+        standing = self._runner.standing()
+        passed = tuple(each for each in standing if each.verdict.outcome is Outcome.PASSED)
+        if not passed:
+            return
+        self._place.asks = False
+        if len(passed) == len(standing):
+            self._place.commands_run = len(self._step.commands)  # Enter must not do it once more
+        self._screen.standing(passed)
+
+    @property
+    def _step(self) -> Step:
+        return self._lab.steps[self._place.index]
 
     def _typed(self) -> Typed:
-        """Offer what can be done, and return what the learner wants."""
-        place, step = self._place, self._lab.steps[self._place.index]
-        if self._may_go_on():
-            enter = "finishes" if place.index + 1 == len(self._lab.steps) else "goes on"
-        elif place.commands_run < len(step.commands):
-            enter = "runs it"
-            if not place.offered:
-                self._screen.offer(step.commands[place.commands_run], step.machine)
-                place.offered = True
-        else:
-            enter = "checks"
-        self._screen.keys(enter, reset=place.troubled)
+        """Offer what can be done, and return what the learner wants; what happens elsewhere meanwhile is looked at."""
+        place, step = self._place, self._step
+        keys = self._keys()
         prompt = f"{step.machine} ({place.index + 1} of {len(self._lab.steps)})$ "
-        return self._keyboard.next(visible(prompt), self._cleared)
+        with self._watch.during():
+            return self._keyboard.next(visible(prompt), keys, self._cleared)
+
+    def _keys(self) -> Keybar:
+        return keybar(self._lab, self._place, self._offered(), furthest=self._furthest)
+
+    def _offered(self) -> str:
+        """Put what comes next before the learner, if it isn't yet, and say what Enter does."""
+        place, step = self._place, self._step
+        if self._may_go_on():
+            return "finishes" if place.index + 1 == len(self._lab.steps) else "goes on"
+        if place.asks and step.predict is not None:
+            if not place.asked:
+                self._screen.ask(step.predict)
+                place.asked = True
+            return "skips it"
+        if place.commands_run == len(step.commands):
+            return "checks"
+        if not place.offered:
+            self._screen.offer(step.commands[place.commands_run], step.machine)
+            place.offered = True
+        return "runs it"
+
+    # --- what happens elsewhere: called while the learner may type --------------------------------------------------
+
+    def _look(self) -> None:
+        if self._begun and not self._may_go_on() and not self._news.waits:
+            self._onlooker.look()
+
+    def _noticed(self, found: Noticed) -> None:
+        self._news.have_told(functools.partial(self._passed_elsewhere, found))
+        self._editor.interrupt()
+
+    def _lost(self, error: MachineUnreachable) -> None:
+        self._news.have_told(functools.partial(self._gone, error))
+
+    def _passed_elsewhere(self, found: Noticed) -> None:
+        """Say that the step has come to pass."""
+        self._screen.note("\nDone in another terminal:")
+        self._screen.forget_verdicts()
+        for event in found.events:
+            self._runner.emit(event)
+        self._judge(found.result)
+        self._editor.show(self._keys())
+
+    def _gone(self, error: MachineUnreachable) -> None:
+        """Say that a machine is gone, and how it comes back."""
+        self._place.troubled = self._asked = True
+        self._screen.broken(error, self._place.index + 1)
+        self._editor.show(self._keys())
+
+    # --- what the learner does --------------------------------------------------------------------------------------
 
     def _may_go_on(self) -> bool:
         """Say whether the step is done. One that the learner went back to is: later steps change what it checks."""
@@ -125,13 +178,16 @@ class Lesson:
 
     def _do(self, typed: Typed) -> None:
         """Do what was typed. Whatever goes wrong with it, the learner is back at the prompt."""
-        self._place.offered = typed in _SHORT_ANSWERS
+        self._news.forget()
+        place = self._place
+        place.offered, place.asked = typed in _SHORT_ANSWERS, typed in _SHORT_ANSWERS
         asked, self._asked = self._asked, False
         if typed is Action.RESET:
             self._guarded(self._reset if asked else self._ask_reset)
         elif isinstance(typed, Action):
             self._guarded(self._actions[typed])
-        else:
+        elif not self._tutor.predicted(place, self._step, typed):
+            place.asks = False
             self._guarded(lambda: self._run_line(typed))
 
     def _guarded(self, act: Callable[[], None]) -> None:
@@ -172,7 +228,7 @@ class Lesson:
 
     def _run_line(self, line: str) -> None:
         """Run the learner's own command line on the step's machine, then look what it has changed."""
-        step = self._lab.steps[self._place.index]
+        step = self._step
         self._at, self._last[step.machine] = step.machine, line
         try:
             status = self._runner.machines[step.machine].stream(["bash", "-c", line])
@@ -186,7 +242,7 @@ class Lesson:
 
     def _count_as_shown(self, line: str, status: int) -> None:
         """Take the shown command for done if that is what was typed, so that Enter does not run it once more."""
-        step, done = self._lab.steps[self._place.index], self._place.commands_run
+        step, done = self._step, self._place.commands_run
         if status or done == len(step.commands):
             return
         shown = step.commands[done]
@@ -195,9 +251,12 @@ class Lesson:
 
     def _go_on(self) -> None:
         """Enter: the next command, the checks, or the next step, whichever is next."""
-        step, place = self._lab.steps[self._place.index], self._place
+        step, place = self._step, self._place
         if self._may_go_on():
             self._next_step()
+            return
+        if place.asks:
+            place.asks = False
             return
         if place.commands_run < len(step.commands):
             command = step.commands[place.commands_run]
@@ -223,24 +282,35 @@ class Lesson:
         if not self._begun:
             self._go_to(place.index)
             return
+        place.asks = False
         result = self._runner.verify()
-        self._results[place.index] = result
+        self._onlooker.judged(result)
         if result.outcome is Outcome.CANNOT_TELL and (gone := self._unreachable()) is not None:
+            self._results[place.index] = result
             self._at, error = gone
             raise error
+        self._judge(result)
+
+    def _judge(self, result: StepResult) -> None:
+        """Say what the step's checks, whose verdicts have just been shown, amount to."""
+        place = self._place
+        self._results[place.index] = result
         passed_before, place.passed = place.passed, result.outcome is Outcome.PASSED
         place.troubled = not self._may_go_on()
         if place.passed and not passed_before:
+            self._tutor.compare(place, result)
             self._screen.passed(result.step)
         elif not place.passed:
             self._screen.not_yet(result)
 
     def _hint(self) -> None:
-        self._place.hints_shown += 1
-        self._screen.hint(self._lab.steps[self._place.index].hints, self._place.hints_shown)
+        self._tutor.hint(self._place, self._step, live=not self._may_go_on())
 
     def _solution(self) -> None:
-        self._screen.solution(self._lab.steps[self._place.index].commands)
+        """Show the commands; why they work is told once they have."""
+        self._screen.solution(self._step.commands)
+        if self._may_go_on():
+            self._screen.explanation(self._step)
 
     def _check(self) -> None:
         self._screen.forget_verdicts()
@@ -255,6 +325,14 @@ class Lesson:
             self._screen.note("This is the first step.")
         else:
             self._go_to(self._place.index - 1)
+
+    def _forth(self) -> None:
+        if self._place.index < self._furthest:
+            self._go_to(self._place.index + 1)
+        elif self._may_go_on():
+            self._next_step()
+        else:
+            self._screen.note("This is as far as you have come: the step's checks must pass first.")
 
     def _ask_reset(self) -> None:
         self._asked = True
@@ -277,7 +355,7 @@ class Lesson:
         self._screen.left()
 
     def _help(self) -> None:
-        self._screen.help(self._lab.steps[self._place.index].machine)
+        self._screen.help(self._step.machine)
 
 
 def _words(line: str) -> list[str]:

@@ -10,38 +10,30 @@ from rich.text import Text
 
 from natlab.errors import NatlabError
 from natlab.events import CheckEnded, CommandStarted, Event, StepEnded, StepStarted, TableShown
-from natlab.model import CheckResult, Command, Outcome, Step, StepResult, Verdict
+from natlab.model import CheckResult, Command, Outcome, Prediction, Step, StepResult, Verdict
 from natlab.netfilter.ruleset import NatTable
-from natlab.ui.ink import Ink, Sheet
-from natlab.ui.keys import Action
+from natlab.ui.ink import PlainConsole, Sheet
+from natlab.ui.keys import Keybar, keys_in_lines
 from natlab.ui.messages import render_error
 from natlab.ui.nattable import render_nat_table
 from natlab.ui.prose import render_prose
+from natlab.ui.questions import render_question
 from natlab.ui.scenes import draw, waits_for
 from natlab.ui.shell import render_command, render_status
 from natlab.ui.verdicts import render_check, render_check_again
 from natlab.ui.waiting import Waiting
 
-_KEYS = (
-    (Action.HINT, "hint"),
-    (Action.SOLUTION, "solution"),
-    (Action.CHECK, "check"),
-    (Action.TABLE, "table"),
-    (Action.BACK, "back"),
-    (Action.RESET, "reset"),
-    (Action.HELP, "help"),
-    (Action.LEAVE, "leave"),
-)
-
 _HELP = """\
 Enter on an empty line runs the command that is shown; once a step's checks have passed, it goes on.
 Anything else that you type runs on {machine}, for real. Each line has a shell of its own: `cd` lasts for one line.
 A line that ends in a backslash goes on in the next. Ctrl-C ends a running command, and clears a line.
-?  the next hint
-s  the step's solution
+What you do in another terminal (`natlab shell {machine}`) counts as well, and is noticed here.
+?  the next hint; the first may come from the machines as they are
+s  the step's solution; once its checks have passed, why it works, too
 c  check again, and say why
 n  the nat table as it is now
 b  back to the step before; the machines stay as they are
+f  forth again, as far as you had come
 r  reset: put the machines back to how they were when this step began
 q  leave; the machines stay up, and you can come back"""
 
@@ -98,24 +90,32 @@ class LessonScreen:
         heading = Sheet(lambda ink: [ink.text(words, "dim")])
         self._show(_BLANK, heading, render_command(command))
 
-    def keys(self, enter: str, *, reset: bool) -> None:
-        """Name the keys; `enter` says what Enter does now.
+    def ask(self, prediction: Prediction) -> None:
+        """Put a step's question, which may be passed over."""
+        self._show(_BLANK, render_question(prediction))
 
-        There is room in one line for the way back within the step or for the one out of it: `reset` says which is told.
-        """
-        self._show(_BLANK, Sheet(lambda ink: [_keys(ink, enter, Action.BACK if reset else Action.RESET)]))
+    def keys(self, keys: Keybar) -> None:
+        """Name the keys, where nothing else keeps them in sight."""
+        self._show(_BLANK, keys.diagram, Sheet(lambda ink: [ink.text("\n".join(keys_in_lines(keys, ink)), "dim")]))
 
     def help(self, machine: str) -> None:
         self._say(_HELP.format(machine=machine))
 
     def passed(self, step: Step) -> None:
         """Show why the step's work has done what it did, and the nat table that it left."""
-        parts: list[RenderableType] = []
-        if step.explanation.strip():
-            parts += [_BLANK, render_prose(step.explanation)]
+        self.explanation(step)
         if self._table is not None:
-            parts.append(draw(self._table) or _BLANK)
-        self._show(*parts)
+            self._show(draw(self._table))
+
+    def explanation(self, step: Step) -> None:
+        """Show why the step's work does what it does."""
+        if step.explanation.strip():
+            self._show(_BLANK, render_prose(step.explanation))
+
+    def standing(self, passed: Sequence[CheckResult]) -> None:
+        """Say what of a step is done already where it is come back to."""
+        heading = Sheet(lambda ink: [ink.text("Done already:", "bold")])
+        self._show(_BLANK, heading, *map(render_check, passed))
 
     def not_yet(self, result: StepResult) -> None:
         """Say that the step is not done, and which key helps: a hint mends nothing where natlab can't tell."""
@@ -147,7 +147,9 @@ class LessonScreen:
         A terminal does not tell where that is; a line's worth of blanks ends in the same line only if it began at the
         margin.
         """
-        if self._console.is_terminal:
+        if isinstance(self._console, PlainConsole):
+            self._show(_BLANK)
+        elif self._console.is_terminal:
             self._console.file.write(" " * self._console.width + "\r")
             self._console.file.flush()
 
@@ -155,13 +157,9 @@ class LessonScreen:
         """Have the next measuring told in full again."""
         self._said = {}
 
-    def hint(self, hints: Sequence[str], number: int) -> None:
-        """Show a rung of the ladder; one above the last says that there are no more."""
-        if number > len(hints):
-            self._say("That was the last hint; s shows the solution." if hints else "There are no hints for this step.")
-            return
-        heading = Sheet(lambda ink: [ink.text(f"Hint {number} of {len(hints)}", "bold")])
-        self._show(heading, render_prose(hints[number - 1]))
+    def no_more_hints(self, step: Step) -> None:
+        last = "That was the last hint; s shows the solution."
+        self._say(last if step.hints else "There are no hints for this step.")
 
     def solution(self, commands: Sequence[Command]) -> None:
         if not commands:
@@ -202,16 +200,3 @@ class LessonScreen:
 
 
 _BLANK = Text()
-
-
-def _keys(ink: Ink, enter: str, untold: Action) -> Text:
-    """Return all keys but one, in as few lines as fit; a key and its word stay together."""
-    pieces = [f"Enter {enter}", *(f"{action.value} {does}" for action, does in _KEYS if action is not untold)]
-    lines = [""]
-    for piece in pieces:
-        longer = f"{lines[-1]}  {piece}" if lines[-1] else piece
-        if len(longer) <= ink.width:
-            lines[-1] = longer
-        else:
-            lines.append(piece)
-    return ink.text("\n".join(lines), "dim")

@@ -39,12 +39,39 @@ def _draw(ink: Ink, machine: str, table: MarkedTable) -> Iterator[RenderableType
     yield ink.text(f"nat table of {machine}", "bold")
     if not table.chains:
         yield ink.text("no chains: nothing here rewrites addresses yet")
+    elif ink.plain:
+        yield from _spoken(ink, table)
+        return
     elif ink.narrow:
         for chain in table.chains:
             yield from _stacked_chain(ink, chain)
     else:
         yield ruled(ink, _COLUMNS, [row for chain in table.chains for row in _rows(ink, chain)])
     yield from _footnotes(ink, table)
+
+
+def _spoken(ink: Ink, table: MarkedTable) -> Iterator[RenderableType]:
+    """Yield a line for each rule, with what is new and what it counted in words."""
+    for marked in table.chains:
+        policy = f", policy {policy}" if (policy := _policy(marked)) else ""
+        if not marked.rules:
+            yield ink.text(f"{marked.chain.name}{policy}: no rules")
+        for number, rule in enumerate(marked.rules, start=1):
+            packets = _counted("packets", rule.rule.packets, rule.packets_moved)
+            bytes_ = _counted("bytes", rule.rule.bytes, rule.bytes_moved)
+            new = ", new in this step" if rule.new else ""
+            where = f"{marked.chain.name}{policy}, rule {number}{new}"
+            yield ink.text(f"{where}: {packets}, {bytes_}: {rule.rule.spec}")
+    for gone in table.gone:
+        yield ink.text(f"gone in this step: {gone.chain} {gone.spec}")
+    for warning in table.warnings:
+        yield ink.text(f"Warning: {warning}")
+
+
+def _counted(what: str, value: int | None, moved: int) -> str:
+    if value is None:
+        return f"{what} not counted"
+    return f"{value} {what}" + (f" ({moved} of them by this step's probes)" if moved else "")
 
 
 def _rows(ink: Ink, marked: MarkedChain) -> Iterator[Row]:

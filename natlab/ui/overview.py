@@ -13,7 +13,7 @@ from natlab.model import Lab, Outcome
 from natlab.providers.base import Finding
 from natlab.ui.ink import Ink, Sheet
 from natlab.ui.machines import render_machines
-from natlab.ui.ruled import Column, either, ruled
+from natlab.ui.ruled import Column, either, ruled, spoken
 from natlab.ui.verdicts import outcome_text
 
 
@@ -104,7 +104,7 @@ def _lab(ink: Ink, lab: Lab) -> Iterator[RenderableType]:
     yield render_machines(lab)
     yield Text()
     rows = [(ink.text(str(number)), ink.text(step.title)) for number, step in enumerate(lab.steps, start=1)]
-    yield ruled(ink, _STEPS, rows)
+    yield from (spoken(ink, _STEPS, rows) if ink.plain else [ruled(ink, _STEPS, rows)])
 
 
 def _instances(ink: Ink, instances: Sequence[InstanceRow]) -> Iterator[RenderableType]:
@@ -126,7 +126,7 @@ def _instances(ink: Ink, instances: Sequence[InstanceRow]) -> Iterator[Renderabl
 
 
 def _findings(ink: Ink, providers: Sequence[ProviderFindings]) -> Iterator[RenderableType]:
-    if ink.narrow:
+    if ink.narrow and not ink.plain:
         yield from _stacked_findings(ink, providers)
     else:
         rows = [
@@ -134,7 +134,7 @@ def _findings(ink: Ink, providers: Sequence[ProviderFindings]) -> Iterator[Rende
             for each in providers
             for finding in each.findings
         ]
-        yield ruled(ink, _FINDINGS, rows)
+        yield from (spoken(ink, _FINDINGS, rows) if ink.plain else [ruled(ink, _FINDINGS, rows)])
     yield Text()
     for each in providers:
         outcome = outcome_text(ink, Outcome.PASSED if each.usable else Outcome.FAILED)

@@ -57,4 +57,22 @@ def render_prose(markdown: str) -> Sheet:
 
 
 def _draw(ink: Ink, markdown: str) -> Iterator[RenderableType]:
-    yield _Prose(ink.legible(visible(markdown.strip())), hyperlinks=False)
+    words = ink.legible(visible(markdown.strip()))
+    yield _Prose(_spoken(words) if ink.plain else words, hyperlinks=False)
+
+
+def _spoken(markdown: str) -> str:
+    """Return Markdown whose tables are lists: each row an item, every cell after its column's heading."""
+    lines: list[str] = []
+    headings: list[str] = []
+    for line in markdown.split("\n"):
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.lstrip().startswith("|"):
+            headings = []
+            lines.append(line)
+        elif not headings:
+            headings = cells
+        elif not set(line) <= set("|-: "):
+            named = zip(headings, cells, strict=False)
+            lines.append("- " + "; ".join(f"{heading}: {cell}" if heading else cell for heading, cell in named if cell))
+    return "\n".join(lines)

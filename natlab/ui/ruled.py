@@ -54,9 +54,18 @@ def stacked(ink: Ink, columns: Sequence[Column], rows: Sequence[Row]) -> Iterato
                 yield ink.indented(Text.assemble((f"{column.heading}: ", "dim"), cell, overflow="fold"), 2)
 
 
+def spoken(ink: Ink, columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[RenderableType]:
+    """Yield each row as a line that reads as one: every cell after its heading, none that is empty."""
+    for row in rows:
+        pairs = ((column.heading, " ".join(cell.plain.split())) for column, cell in zip(columns, row, strict=True))
+        yield ink.text("; ".join(f"{heading}: {words}" if heading else words for heading, words in pairs if words))
+
+
 def either(ink: Ink, columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[RenderableType]:
-    """Yield the rows as a table where there is room for one, else stacked."""
-    if ink.narrow:
+    """Yield the rows as a table where there is room for one, else stacked; plainly, each is a line."""
+    if ink.plain:
+        yield from spoken(ink, columns, rows)
+    elif ink.narrow:
         yield from stacked(ink, columns, rows)
     else:
         yield ruled(ink, columns, rows)

@@ -14,10 +14,12 @@ from natlab.events import (
     CommandEnded,
     CommandStarted,
     Event,
+    HintShown,
     LabEnded,
     LabStarted,
     MachinesReady,
     Notice,
+    PredictionJudged,
     RedoStarted,
     StageReached,
     StepEnded,
@@ -29,6 +31,7 @@ from natlab.ui.ink import Ink, Sheet
 from natlab.ui.machines import render_machines
 from natlab.ui.messages import render_notice
 from natlab.ui.nattable import render_nat_table
+from natlab.ui.questions import render_hint, render_judgement
 from natlab.ui.shell import render_command, render_output
 from natlab.ui.verdicts import outcome_text, render_check
 
@@ -78,6 +81,16 @@ def _command_started(event: CommandStarted) -> Sheet:
 @draw.register(CommandEnded)
 def _command_ended(event: CommandEnded) -> Sheet:
     return render_output(event.result)
+
+
+@draw.register(HintShown)
+def _hint_shown(event: HintShown) -> Sheet:
+    return render_hint(event)
+
+
+@draw.register(PredictionJudged)
+def _prediction_judged(event: PredictionJudged) -> Sheet:
+    return render_judgement(event)
 
 
 @draw.register(CheckEnded)

@@ -20,7 +20,7 @@ _LOOKS = {
 def outcome_text(ink: Ink, outcome: Outcome) -> Text:
     """Return an outcome as symbol and word."""
     words, style = _LOOKS[outcome]
-    return ink.text(words, style)
+    return ink.text(words.partition(" ")[2] if ink.plain else words, style)
 
 
 def render_check(result: CheckResult) -> Sheet:
@@ -58,6 +58,9 @@ def _line(ink: Ink, result: CheckResult, words: str | None = None) -> Renderable
 
 def _labelled(ink: Ink, label: str, words: str) -> Iterator[RenderableType]:
     """Yield words beside their label; on a narrow terminal below it, where there is more room."""
+    if ink.plain:
+        yield ink.indented(ink.text(f"{label or 'evidence'}: {words}"), 4)
+        return
     if ink.narrow:
         if label:
             yield ink.indented(ink.text(f"{label}:", "dim"), 4)

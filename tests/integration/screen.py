@@ -15,10 +15,14 @@ from pathlib import Path
 import pexpect
 import pyte
 
+from natlab.ui.toolbar import FEWEST_ROWS
 from tests.integration.conftest import USER, Learner
 
 PATIENCE = 20.0
 """Seconds that anything may take before a test gives up."""
+
+LAST_KEY = "q leave"
+"""What a toolbar ends with, whatever else is in it."""
 
 _ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z~]|[()][0-9A-Za-z]|[=>78])")
 
@@ -34,7 +38,9 @@ class _Display(pyte.Screen):
 class Terminal:
     """natlab, started at a terminal. `seen` is what it showed between the last two waits, without escape sequences."""
 
-    def __init__(self, argv: list[str], columns: int, rows: int) -> None:
+    def __init__(self, argv: list[str], columns: int, rows: int, *, editor: bool = True) -> None:
+        """Start it; `editor` says whether the terminal is one where lines are edited, and a toolbar is in sight."""
+        self.editor = editor and rows >= FEWEST_ROWS
         self._display = _Display(columns, rows)
         self._stream = pyte.Stream(self._display)
         self.raw = ""
@@ -55,9 +61,20 @@ class Terminal:
         """Be a file, as pexpect wants it."""
 
     def waits(self, words: str) -> str:
-        """Wait until natlab shows `words`, a prompt for instance; return what came before."""
-        self.child.expect_exact(words)
+        """Wait until natlab shows `words`; return what came before, and after a prompt what stays in sight below it."""
+        if self.editor and words.endswith("$ "):
+            return self._waits_for_prompt(words.rstrip())
+        # The editor does not send the blanks that a line ends in.
+        self.child.expect_exact(words.rstrip() if self.editor else words)
         self.seen = plain(str(self.child.before))
+        return self.seen
+
+    def _waits_for_prompt(self, prompt: str) -> str:
+        """Wait for a prompt and the toolbar below it, whose last key is always the same one."""
+        self.child.expect_exact(prompt)
+        before = str(self.child.before)
+        self.child.expect_exact(LAST_KEY)
+        self.seen = plain(before + str(self.child.before) + LAST_KEY)
         return self.seen
 
     def types(self, line: str, then: str) -> str:
@@ -137,7 +154,9 @@ def at_terminal(
     # runuser stands between the terminal and natlab, and takes the signals; setpriv becomes natlab.
     prefix = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--") if learner.prefix else ()
     direct = replace(learner, prefix=prefix, environment={**learner.environment, **(environment or {})})
-    terminal = Terminal(["env", "-u", "COLUMNS", "-u", "LINES", *direct.argv(*arguments)], columns, rows)
+    editor = "--plain" not in arguments and direct.environment.get("TERM") != "dumb"
+    argv = ["env", "-u", "COLUMNS", "-u", "LINES", *direct.argv(*arguments)]
+    terminal = Terminal(argv, columns, rows, editor=editor)
     try:
         yield terminal
     finally:

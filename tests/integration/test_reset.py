@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.conftest import Learner, worlds_of
 from tests.integration.screen import at_terminal
-from tests.integration.test_lesson import DNAT, FORWARD, LAB, PROMPTS, SNAT, finish, lesson, to_step
+from tests.integration.test_lesson import DNAT, FORWARD, LAB, PROMPTS, SNAT, begins, finish, lesson, to_step
 
 BEFORE_3 = "dnat-basic is as it was before step 3 (Rewrite the destination)\n"
 
@@ -137,7 +137,7 @@ def test_a_solution_that_fails_now(root_learner: Learner, tmp_path: Path) -> Non
 
 def test_an_instance_that_a_lesson_holds(root_learner: Learner) -> None:
     with lesson(root_learner) as terminal:
-        terminal.waits(PROMPTS[0])
+        begins(terminal, 1)
         busy = root_learner.run("reset", "2")
         assert busy.returncode == 2
         assert "in use by process" in busy.stderr
@@ -226,7 +226,7 @@ def test_back_to_an_earlier_step_and_its_beginning(root_learner: Learner) -> Non
         terminal.types("r", PROMPTS[2])
         assert "Step 3 of 5" in terminal.types("r", PROMPTS[2])
         assert "3 of 5" in root_learner.run("status").stdout, "the machines have forgotten what came later"
-        assert "Enter runs it" in terminal.seen
+        assert "Enter skips it" in terminal.seen, "it begins again, with its question"
 
 
 def test_a_machine_that_ends_during_the_lesson(learner: Learner) -> None:
@@ -254,6 +254,7 @@ def test_one_machine_alone_ends_and_the_lesson_is_come_back_to(root_learner: Lea
         terminal.waits(PROMPTS[1])
         assert "natlab: vm-1 no longer runs" in terminal.seen
         assert "Step 2 of 5" in terminal.types("r", PROMPTS[1])
+        terminal.types("", PROMPTS[1])
         assert "✓ passed" in terminal.types("", PROMPTS[1])
 
 
@@ -268,6 +269,7 @@ def test_run_goes_on_where_one_was_although_the_machines_have_ended(learner: Lea
         )
         assert "Doing step 2 of 5 again" in terminal.seen
         assert "Step 3 of 5" in terminal.seen
+        terminal.types("", PROMPTS[2])
         terminal.types("", PROMPTS[2])
         assert "Enter goes on" in terminal.seen
         terminal.types("", PROMPTS[3])
@@ -296,6 +298,7 @@ def test_another_lab_of_that_name_starts_afresh(root_learner: Learner, tmp_path:
     with at_terminal(root_learner, "run", str(copy)) as terminal:
         terminal.waits(PROMPTS[0])
         assert "have ended since; starting afresh" in terminal.seen
+        terminal.types("", PROMPTS[0])
         assert "✓ passed" in terminal.types("", PROMPTS[0])
 
 

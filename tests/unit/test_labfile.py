@@ -52,6 +52,20 @@ def test_the_good_lab_is_good(lab: Path) -> None:
     assert [(step.id, step.explanation) for step in loaded.steps] == [("ask", "It answered.")]
 
 
+def test_a_prediction_knows_its_answer(lab: Path) -> None:
+    text = (lab / "1-ask.md").read_text(encoding="utf-8")
+    asks = (
+        "predict:\n  question: What will curl meet?\n  check: web-serves\n  offers:\n"
+        "    - {expect: no-answer, explain: It is there.}\n    - {expect: page, page_of: web}\n"
+    )
+    (lab / "1-ask.md").write_text(text.replace("hints:\n", f"{asks}hints:\n"), encoding="utf-8")
+    predict = load(lab).steps[0].predict
+    assert predict is not None
+    assert [str(offer) for offer in predict.offers] == ["no answer", "web's page"]
+    assert predict.answer is predict.offers[1]
+    assert predict.offers[0].explain == "It is there."
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_bad_lab_is_told_in_one_line(lab: Path, name: str) -> None:
     for file in (GOLDEN / name).iterdir():

@@ -182,3 +182,18 @@ def test_a_step_need_not_explain_anything(here: Path) -> None:
     step = shelf(here, "mine") / "mine" / "1-ask.md"
     step.write_text(step.read_text(encoding="utf-8").split("## What happened")[0], encoding="utf-8")
     assert load(here / "mine").steps[0].explanation == ""
+
+
+def test_every_step_with_commands_has_a_nudge_a_pointer_and_the_command() -> None:
+    rungs = {f"{lab.name} {step.id}": len(step.hints) for lab in available() for step in lab.steps if step.commands}
+    assert rungs
+    assert {step: number for step, number in rungs.items() if number < 3} == {}
+
+
+def test_a_prediction_is_measured_and_explains_each_wrong_answer() -> None:
+    asked = [step for lab in available() for step in lab.steps if step.predict is not None]
+    assert asked
+    for step in asked:
+        assert step.predict is not None
+        assert all(offer.explain for offer in step.predict.offers if offer != step.predict.answer)
+        assert step.predict.question not in step.text, "it is asked once"

@@ -34,11 +34,12 @@ MAY_IMPORT = {
     "testing": {"machine"},
     "trace": {"netfilter", "machine", "checks", "names"},
     "events": {"netfilter"},
+    "watching": set(),
     "runner": {"checks", "diagnose", "events", "machine", "netfilter"},
     "record": {"events", "store", "names", "machine", "netfilter", "trace"},
     "picture": {"netfilter", "trace"},
     "report": {"events", "trace", "netfilter", "picture", "record"},
-    "ui": {"runner", "events", "machine", "netfilter", "providers", "record", "trace"},
+    "ui": {"runner", "watching", "diagnose", "events", "machine", "netfilter", "providers", "record", "trace"},
     "cli": {
         "ui",
         "report",
@@ -63,6 +64,7 @@ ONLY_IN = {
     "paramiko": {"transport"},
     "libvirt": {"providers"},
     "typer": {"cli"},
+    "prompt_toolkit": {"ui"},
     "rich": {"ui", "cli"},
     "yaml": {"labfile"},
     "msgspec": {"labfile", "record"},
@@ -119,4 +121,13 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
     script = "import sys; import natlab.cli.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "natlab.cli.app" in loaded
-    assert not {"libvirt", "paramiko", "rich", "yaml", "msgspec", "natlab.sandbox", "natlab.model"} & set(loaded)
+    assert not {
+        "libvirt",
+        "paramiko",
+        "prompt_toolkit",
+        "rich",
+        "yaml",
+        "msgspec",
+        "natlab.sandbox",
+        "natlab.model",
+    } & set(loaded)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from natlab.ui.keys import Action, Keyboard, Typed
+from natlab.ui.keys import Action, Keybar, Keyboard, LineEditor, Typed
 
 Scripted = str | type[BaseException]
+KEYS = Keybar("step 1 of 2", "runs it", ())
 
 
 def keyboard(*lines: Scripted) -> tuple[Keyboard, list[str]]:
@@ -29,11 +30,11 @@ def keyboard(*lines: Scripted) -> tuple[Keyboard, list[str]]:
             return line
         raise line
 
-    return Keyboard(read), prompts
+    return Keyboard(LineEditor(read, lambda _keys: None)), prompts
 
 
 def typed(*lines: Scripted) -> Typed:
-    return keyboard(*lines)[0].next("$ ", lambda: None)
+    return keyboard(*lines)[0].next("$ ", KEYS, lambda: None)
 
 
 @pytest.mark.parametrize("key", [action.value for action in Action])
@@ -49,7 +50,7 @@ def test_anything_else_is_a_command(line: str) -> None:
 
 def test_a_line_that_ends_in_a_backslash_goes_on_at_a_second_prompt() -> None:
     keys, prompts = keyboard("sudo iptables \\", "  --table nat \\", "  --list")
-    assert keys.next("vm-1$ ", lambda: None) == "sudo iptables \\\n  --table nat \\\n  --list"
+    assert keys.next("vm-1$ ", KEYS, lambda: None) == "sudo iptables \\\n  --table nat \\\n  --list"
     assert prompts == ["vm-1$ ", "> ", "> "]
 
 
@@ -60,15 +61,15 @@ def test_an_escaped_backslash_does_not_go_on() -> None:
 def test_ctrl_c_clears_the_line_and_a_second_one_leaves() -> None:
     cleared: list[bool] = []
     keys, _prompts = keyboard(KeyboardInterrupt, "ls", KeyboardInterrupt, KeyboardInterrupt)
-    assert keys.next("$ ", lambda: cleared.append(True)) == "ls"
+    assert keys.next("$ ", KEYS, lambda: cleared.append(True)) == "ls"
     assert len(cleared) == 1
-    assert keys.next("$ ", lambda: cleared.append(True)) is Action.LEAVE
+    assert keys.next("$ ", KEYS, lambda: cleared.append(True)) is Action.LEAVE
     assert len(cleared) == 2
 
 
 def test_ctrl_c_in_a_continued_line_throws_all_of_it_away() -> None:
     keys, prompts = keyboard("rm -rf \\", KeyboardInterrupt, "ls")
-    assert keys.next("$ ", lambda: None) == "ls"
+    assert keys.next("$ ", KEYS, lambda: None) == "ls"
     assert prompts == ["$ ", "> ", "$ "]
 
 
@@ -80,7 +81,8 @@ def test_a_line_that_never_ends_is_not_run() -> None:
     assert typed("rm -rf \\", EOFError) is Action.LEAVE
 
 
-READ = "from natlab.ui.keys import *; print('[' + str(Keyboard(terminal_reader()).next('', lambda: None)) + ']')"
+KEYBOARD = "from natlab.ui.keys import *; keyboard = Keyboard(LineEditor(terminal_reader(), lambda _: None))\n"
+READ = f"{KEYBOARD}print('[' + str(keyboard.next('', Keybar('', '', ()), lambda: None)) + ']')"
 
 
 @pytest.mark.parametrize(
@@ -114,9 +116,9 @@ def until_asleep(pid: int) -> None:
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_at_a_real_terminal(term: str) -> None:
     code = (
-        "from natlab.ui.keys import *\n"
-        "keys = Keyboard(terminal_reader())\n"
-        "while (typed := keys.next('vm-1$ ', lambda: print('cleared'))) is not Action.LEAVE: print([typed])\n"
+        f"{KEYBOARD}typed = ''\n"
+        "while typed is not Action.LEAVE:\n"
+        "    print([typed := keyboard.next('vm-1$ ', Keybar('', '', ()), lambda: print('cleared'))])\n"
         "print('left')"
     )
     child = pexpect.spawn(sys.executable, ["-c", code], env={**os.environ, "TERM": term}, encoding="utf-8", timeout=20)

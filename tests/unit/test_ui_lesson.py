@@ -28,16 +28,33 @@ from natlab.events import (
     CheckEnded,
     CheckStarted,
     CommandStarted,
+    Event,
+    HintShown,
     Listener,
     MachinesReady,
+    PredictionJudged,
+    PredictionMade,
     StepEnded,
     StepStarted,
     TableShown,
 )
-from natlab.model import Command, CommandResult, Lab, Outcome, StepResult, Verdict
+from natlab.model import (
+    CheckResult,
+    Command,
+    CommandResult,
+    Guess,
+    HttpExpect,
+    Lab,
+    Outcome,
+    Prediction,
+    StepResult,
+    Verdict,
+)
 from natlab.netfilter.ruleset import NatTable
 from natlab.runner import Runner
-from natlab.ui.lesson import Lesson, LessonEnd
+from natlab.ui.keys import Editor, LineEditor
+from natlab.ui.lesson import Lesson
+from natlab.ui.lessonplace import LessonEnd
 from natlab.ui.lessonscreen import LessonScreen
 
 Scripted = str | type[BaseException]
@@ -111,6 +128,9 @@ class ScriptedRunner(Runner):
         self.notices = True
         """The machine is asked outside of checks, too, where its silence is no doubt but an error."""
         self.current = lab.steps[0]
+        self.hints: list[str | None] = []
+        """What the machines as they are give to say, each time they are looked at for that."""
+        self.already: tuple[CheckResult, ...] = ()
 
     def begin(self, index: int) -> None:
         self.world.answer()
@@ -124,17 +144,28 @@ class ScriptedRunner(Runner):
         self.emit(event)
         return event.result
 
-    def verify(self) -> StepResult:
+    def look(self) -> str:
+        return ""
+
+    def standing(self) -> tuple[CheckResult, ...]:
+        return self.already
+
+    def live_hint(self) -> str | None:
+        self.world.answer()
+        return self.hints.pop(0) if self.hints else None
+
+    def verify(self, emit: Listener | None = None) -> StepResult:
+        tell = emit or self.emit
         if self.notices:
             self.world.answer()
         self.verified += 1
         verdict = self.world.judge(self.world.ran)
         result = step_result(self.current, *[verdict] * len(self.current.checks))
         for each in result.results:
-            self.emit(CheckStarted(each.check))
-            self.emit(CheckEnded(each))
-        self.emit(TableShown("vm-1", table(), table(dnat=1), table(dnat=2)))
-        self.emit(StepEnded(result, 1, len(self.lab.steps)))
+            tell(CheckStarted(each.check))
+            tell(CheckEnded(each))
+        tell(TableShown("vm-1", table(), table(dnat=1), table(dnat=2)))
+        tell(StepEnded(result, 1, len(self.lab.steps)))
         return result
 
     def table(self, machine: str) -> NatTable:
@@ -145,7 +176,14 @@ class ScriptedRunner(Runner):
 class Sitting:
     """A learner's sitting: what they type, what they see, and what came of it."""
 
-    def __init__(self, *lines: Scripted, judge: Judge = lambda _ran: PASSED, lab: Lab = LAB, width: int = 80) -> None:
+    def __init__(
+        self,
+        *lines: Scripted,
+        judge: Judge = lambda _ran: PASSED,
+        lab: Lab = LAB,
+        width: int = 80,
+        editor: Editor | None = None,
+    ) -> None:
         self.world = World(judge)
         self.prompts: list[str] = []
         self.restored: list[int] = []
@@ -153,8 +191,10 @@ class Sitting:
         self._script: Iterator[Scripted] = iter(lines)
         self._console, self._file = console(width)
         self._screen = LessonScreen(self._console)
-        self.runner = ScriptedRunner(lab, self.world, self._screen)
-        self.lesson = Lesson(lab, self.runner, self._screen, self._read, self._restore)
+        self.told: list[Event] = []
+        self.runner = ScriptedRunner(lab, self.world, self._listen)
+        self.line_editor = LineEditor(self.read, self._screen.keys)
+        self.lesson = Lesson(lab, self.runner, self._screen, editor or self.line_editor, self._restore)
 
     def sit(self, start: int = 0) -> LessonEnd:
         with self._screen:
@@ -164,13 +204,17 @@ class Sitting:
     def seen(self) -> str:
         return written(self._file)
 
+    def _listen(self, event: Event) -> None:
+        self.told.append(event)
+        self._screen(event)
+
     def _restore(self, index: int) -> None:
         if self.not_restored is not None:
             raise self.not_restored
         self.restored.append(index)
         self.world.start_again()
 
-    def _read(self, prompt: str) -> str:
+    def read(self, prompt: str) -> str:
         self.prompts.append(prompt)
         line = next(self._script)  # more prompts than lines end the test: StopIteration is an error
         self._console.file.write(f"{prompt}{line if isinstance(line, str) else ''}\n")
@@ -377,7 +421,7 @@ def test_a_machine_that_is_gone_is_said_and_the_prompt_comes_back() -> None:
     assert "start again" not in sitting.seen
 
 
-# --- the way back -----------------------------------------------------------------------------------------------------
+# --- the way back --------------------------------------------------------------------------------------------------
 
 
 def test_r_asks_and_a_second_r_brings_the_step_back() -> None:
@@ -470,9 +514,9 @@ def test_a_step_that_could_not_begin_begins_when_the_machine_answers_again() -> 
 
     def read(prompt: str) -> str:
         sitting.world.gone = None
-        return sitting._read(prompt)
+        return typed(prompt)
 
-    sitting.lesson._keyboard._read_line = read
+    typed, sitting.line_editor._read_line = sitting.line_editor._read_line, read
     sitting.sit()
     assert "natlab: vm-1: nft: no such file" in sitting.seen
     assert sitting.runner.begun == [0]
@@ -517,3 +561,146 @@ def test_the_machines_are_shown_when_they_are_ready() -> None:
     where, file = console(80)
     LessonScreen(where)(MachinesReady(LAB, 0.1))
     assert "52:54:00:14:61:98" in written(file)
+
+
+# --- a question, and hints from the machines -------------------------------------------------------------------------
+
+
+REFUSED = Guess(HttpExpect.REFUSED)
+WRONG = Guess(HttpExpect.NO_ANSWER, explain="It is **there**, and says so.")
+OF_VM2 = Guess(HttpExpect.PAGE, "vm-2")
+ASKING = replace(
+    LAB.steps[0], predict=Prediction("What will curl meet?", "forwarding", (REFUSED, OF_VM2, WRONG), REFUSED)
+)
+MEASURED = Verdict(Outcome.PASSED, "refused", "refused")
+
+
+def asked(*lines: Scripted) -> Sitting:
+    sitting = Sitting(*lines, lab=replace(LAB, steps=(ASKING, LAB.steps[1])))
+    sitting.world.judge = lambda ran: MEASURED if FORWARD in ran else FAILED
+    sitting.sit()
+    return sitting
+
+
+@pytest.mark.parametrize("said", ["1", "refused", "Refused.", " refused "])
+def test_a_prediction_that_comes_true(said: str) -> None:
+    sitting = asked(said, "", "q")
+    assert "Predict: What will curl meet?" in sitting.seen
+    assert "You predicted it: refused." in sitting.seen
+    assert sitting.world.ran == [FORWARD], "the answer is no command"
+    made, judged = (event for event in sitting.told if isinstance(event, PredictionMade | PredictionJudged))
+    assert made == PredictionMade(ASKING, REFUSED)
+    assert judged == PredictionJudged(ASKING, REFUSED, "refused", right=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "guess", "explained"),
+    [
+        ("3", "no answer", "It is there, and says so."),
+        ("no-answer", "no answer", "It is there, and says so."),
+        ("vm-2's page", "vm-2's page", "A good guess, and not what happened"),
+        ("page", "vm-2's page", "A good guess, and not what happened"),
+        ("vm-2", "vm-2's page", "A good guess, and not what happened"),
+    ],
+)
+def test_a_prediction_that_does_not(said: str, guess: str, explained: str) -> None:
+    sitting = asked(said, "", "q")
+    order = [f"You predicted: {guess}. Measured: refused.", explained, "Now you know why"]
+    assert sorted(map(sitting.seen.index, order)) == [sitting.seen.index(words) for words in order]
+
+
+@pytest.mark.parametrize("way", ["", FORWARD, "c", "?"])
+def test_nobody_has_to_predict(way: str) -> None:
+    sitting = asked(way, FORWARD, "q")
+    assert "You predicted" not in sitting.seen
+    assert sitting.world.ran[-1] == FORWARD
+    assert sitting.seen.count("Predict: ") == 1
+    assert not [event for event in sitting.told if isinstance(event, PredictionMade)]
+
+
+def test_enter_skips_the_question_and_runs_nothing() -> None:
+    sitting = asked("", "q")
+    assert sitting.world.ran == []
+    assert "Enter skips it" in sitting.seen
+    assert "Enter runs it" in sitting.seen
+
+
+@pytest.mark.parametrize("slip", ["0", "4", "99"])
+def test_a_number_that_names_no_answer_is_no_command(slip: str) -> None:
+    sitting = asked(slip, "1", "q")
+    assert sitting.world.ran == []
+    assert "There are 3 answers: 1 to 3." in sitting.seen
+    assert sitting.seen.count("Predict: ") == 2
+
+
+def test_a_prediction_waits_for_the_step_to_pass() -> None:
+    sitting = asked("3", "ls", "", "q")
+    assert sitting.seen.count("You predicted") == 1
+    assert sitting.seen.index("0 of 1 checks passed") < sitting.seen.index("You predicted")
+
+
+def test_a_question_is_not_asked_again_on_a_step_that_is_done() -> None:
+    sitting = asked("", "", "", "b", "q")
+    assert sitting.runner.begun == [0, 1, 0]
+    assert sitting.seen.count("Predict: ") == 1
+
+
+def test_the_machines_have_the_first_word_and_are_not_heard_twice() -> None:
+    sitting = Sitting("?", "?", "?", "?", "q", judge=has(FORWARD))
+    in_output = "your rule is in OUTPUT."
+    sitting.runner.hints = [in_output, in_output, None, "and now it is in INPUT."]
+    sitting.sit()
+    shown = [(event.rung, event.live) for event in sitting.told if isinstance(event, HintShown)]
+    assert shown == [(0, True), (1, False), (2, False), (0, True)]
+    assert sitting.seen.count("From the machines as they are now\nyour rule is in OUTPUT.") == 1
+
+
+def test_machines_that_cannot_be_asked_leave_the_authors_hints() -> None:
+    sitting = Sitting("?", "q", judge=has(FORWARD))
+    sitting.world.gone = InfrastructureError("vm-1: nft: no such file")
+    sitting.sit()
+    assert "Hint 1 of 2" in sitting.seen
+
+
+def test_once_a_step_has_passed_the_solution_says_why_it_works() -> None:
+    before = Sitting("s", "q", judge=has(FORWARD))
+    before.sit()
+    assert "Now you know why" not in before.seen
+    after = Sitting("", "s", "q")
+    after.sit()
+    assert after.seen.count("Now you know why") == 2
+
+
+# --- to and fro ------------------------------------------------------------------------------------------------------
+
+
+def test_forth_as_far_as_one_had_come() -> None:
+    sitting = Sitting("f", "", "f", "b", "f", "f", "q", judge=has(FORWARD, DNAT))
+    sitting.world.judge = lambda ran: PASSED if FORWARD in ran and sitting.runner.begun[-1] == 0 else FAILED
+    sitting.sit()
+    assert sitting.runner.begun == [0, 1, 0, 1]
+    assert sitting.seen.count("This is as far as you have come") == 2
+
+
+def test_a_step_that_had_passed_is_not_done_again_when_one_comes_back_to_it() -> None:
+    sitting = Sitting("", "", DNAT, SNAT, "b", "", "", judge=has(FORWARD))
+    assert sitting.sit().finished
+    assert sitting.world.ran == [FORWARD, DNAT, SNAT]
+
+
+def test_a_step_that_is_come_back_to_says_what_is_done_already() -> None:
+    sitting = Sitting("", "q", judge=has(FORWARD))
+    sitting.world.ran.append(FORWARD)
+    sitting.runner.already = step_result(LAB.steps[0], PASSED).results
+    sitting.sit()
+    assert "Done already:\n  ✓ passed  forwarding: 1" in sitting.seen
+    assert "Enter checks" in sitting.seen
+    assert sitting.world.ran == [FORWARD], "Enter does not do it once more"
+
+
+def test_what_is_half_done_is_gone_on_with() -> None:
+    sitting = Sitting("", "q", judge=has(DNAT, SNAT))
+    sitting.runner.already = step_result(LAB.steps[1], PASSED, FAILED).results
+    sitting.sit(start=1)
+    assert sitting.seen.count("✓ passed") == 1
+    assert "Enter runs it" in sitting.seen

@@ -41,6 +41,7 @@ from natlab.model import (
     worst,
 )
 from natlab.netfilter.ruleset import Chain, NatTable, Rule
+from natlab.ui.ink import PlainConsole
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 WIDTHS = (40, 80, 120)
@@ -196,6 +197,15 @@ def shown(*what: RenderableType, width: int = 80, encoding: str = "utf-8") -> st
     for each in what:
         screen.print(each)
     return "".join(f"{line.rstrip()}\n" for line in written(file).split("\n")[:-1])
+
+
+def shown_plainly(*what: RenderableType, width: int = 80) -> str:
+    """Return what a plain console shows, as a screen reader gets it."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
+    plain = PlainConsole(file=file, width=width, markup=False, emoji=False, highlight=False, _environ={})
+    for each in what:
+        plain.print(each)
+    return written(file)
 
 
 def compare(name: str, found: str) -> None:

@@ -1,0 +1,63 @@
+"""Looks at something again and again while something else is waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+PAUSE = 0.7
+"""Seconds between two looks: with what a look takes, and the checks after it, less than a second."""
+
+RESTRAINT = 9
+"""How many times longer than a look the pause after it is at least: no more than a tenth of the time is for looking,
+however slow a machine is."""
+
+
+class Watch:
+    """Calls `look` now and then, in a thread that lives only as long as `during` runs: nothing else is ever at work."""
+
+    def __init__(self, look: Callable[[], None], pause: float = PAUSE) -> None:
+        self._look = look
+        self._pause = pause
+
+    @contextmanager
+    def during(self) -> Iterator[None]:
+        """Look while the block runs, for the first time at once. What `look` raises is raised at the end of the block.
+
+        At the end a look that is under way is waited for, so that whoever comes next has the machines to themselves.
+        """
+        over, errors = Event(), list[Exception]()
+        thread = Thread(target=self._watch, args=(over, errors), name="natlab-watch", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            _join(thread)
+        if errors:
+            raise errors[0]
+
+    def _watch(self, over: Event, errors: list[Exception]) -> None:
+        pause = 0.0
+        while not over.wait(pause):
+            started = time.monotonic()
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001 - it is raised again at the end of the block
+                errors.append(error)
+                return
+            pause = max(self._pause, RESTRAINT * (time.monotonic() - started))
+
+
+def _join(thread: Thread) -> None:
+    """Wait for a thread. An interrupt comes out only then: the thread must not go on beside what follows."""
+    interrupt: BaseException | None = None
+    while thread.is_alive():
+        try:
+            thread.join()
+        except BaseException as error:  # noqa: BLE001 - a signal's, raised again below
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
