@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from natlab.errors import InfrastructureError
+from natlab.model import NatHook
 from natlab.netfilter.iptables import HOOKS, Saved, UnreadableSave, parse_save
 from natlab.netfilter.nft import NftChain, UnreadableListing, parse_listing
 from natlab.netfilter.program import Block, Kind, Known, Line, Opaque, Route, Ruleset, Unreadable
@@ -87,6 +88,10 @@ def parse(answer: str) -> Ruleset:
     return _merge(saved, listed, legacy, routes)._replace(answer=answer)
 
 
+_UNTOUCHED = tuple(Chain(str(hook), "ACCEPT", ()) for hook in NatHook)
+"""A nat table that nobody has used yet, as `iptables -t nat -L` shows it: the kernel has none before the first rule."""
+
+
 class Section(NamedTuple):
     """What one program printed, its exit status, and what it complained about."""
 
@@ -115,7 +120,7 @@ def _merge(saved: Saved, listed: tuple[NftChain, ...], legacy: Saved | None, rou
     if legacy is not None:
         shown += [block for block in legacy.blocks if block.key.startswith("legacy nat ") and block.lines]
     chains = tuple(Chain(block.name, block.policy, tuple(line.rule for line in block.lines)) for block in shown)
-    return Ruleset(NatTable(chains, tuple(warnings)), blocks, routes)
+    return Ruleset(NatTable(chains or _UNTOUCHED, tuple(warnings)), blocks, routes)
 
 
 def _doing_nat(native: Iterable[NftChain]) -> list[Block]:
