@@ -105,7 +105,7 @@ class Illustrated:
         self._keys = keys
         with self._lock:
             way = self._way
-        if way is None or (self._wait and way == self._told):
+        if keys.asking or way is None or (self._wait and way == self._told):
             return keys
         self._told = way
         return replace(keys, diagram=render_way(way))

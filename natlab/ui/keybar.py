@@ -24,4 +24,6 @@ def keybar(lab: Lab, place: Place, enter: str, *, furthest: int) -> Keybar:
     step, number = lab.steps[place.index], place.index + 1
     way = (Action.RESET, "reset") if place.troubled else (Action.BACK, "back")
     forth = ((Action.FORTH, "forth"),) * (place.index < furthest)
-    return Keybar(f"step {number} of {len(lab.steps)}: {step.title}", enter, (*_ALWAYS, way, *forth, *_LAST))
+    where = f"step {number} of {len(lab.steps)}: {step.title}"
+    asking = step.predict is not None and place.asks and not place.passed
+    return Keybar(where, enter, (*_ALWAYS, way, *forth, *_LAST), asking=asking)

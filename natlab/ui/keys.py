@@ -48,12 +48,16 @@ class Woken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Keybar:
-    """What is in sight as long as the learner types; `enter` says what Enter does now, `diagram` is drawn above it."""
+    """What is in sight as long as the learner types; `enter` says what Enter does now, `diagram` is drawn above it.
+
+    `asking`: a question is open, whose answer the diagram would give away.
+    """
 
     place: str
     enter: str
     keys: tuple[tuple[Action, str], ...]
     diagram: RenderableType | None = None
+    asking: bool = False
 
 
 def keys_in_lines(keys: Keybar, ink: Ink) -> list[str]:

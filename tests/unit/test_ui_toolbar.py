@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -128,6 +129,15 @@ def test_where_it_can_be_replaced_nobody_waits_for_it() -> None:
     assert recorder.shown.wait(20)
     assert "found" in told(recorder.bars[-1])
     editor.close()
+
+
+def test_the_way_does_not_give_the_answer_away_while_a_question_is_open() -> None:
+    recorder, open_question = Recorder(), replace(BARE, asking=True)
+    editor = Illustrated(recorder, lambda result: way("found"), wait=True)
+    editor.read("$ ", open_question)
+    editor.read("$ ", BARE)
+    assert recorder.bars[0] == open_question
+    assert "found" in told(recorder.bars[1])
 
 
 def test_a_way_that_cannot_be_found_is_not_drawn() -> None:
