@@ -14,7 +14,7 @@ VERSION = 1
 
 
 def to_json(trace: Trace) -> str:
-    """Return a trace as JSON, indented."""
+    """Return a trace as JSON, in ASCII: it arrives whole through whatever encoding a pipe has."""
     request = trace.request
     document = {
         "version": VERSION,
@@ -22,15 +22,15 @@ def to_json(trace: Trace) -> str:
             "from": request.source,
             "to": str(request.destination),
             "protocol": str(request.protocol),
-            "url": request.url,
+            "url": _text(request.url) if request.url is not None else None,
         },
         "passages": [_passage(each) for each in trace.passages],
         "conntrack": [_remembered(each) for each in trace.remembered],
         "death": _death(trace.death) if trace.death is not None else None,
         "lost": trace.lost,
-        "summary": trace.summary,
+        "summary": _text(trace.summary),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json.dumps(document, indent=2)
 
 
 def _passage(passage: Passage) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _end(end: Endpoint) -> dict[str, Any]:
 
 
 def _change(change: Change) -> dict[str, Any]:
-    rule = {"chain": change.rule.chain, "spec": change.rule.spec} if change.rule is not None else None
+    rule = {"chain": change.rule.chain, "spec": _text(change.rule.spec)} if change.rule is not None else None
     return {
         "rewriting": str(change.rewriting),
         "before": str(change.before),
@@ -97,6 +97,11 @@ def _death(death: Death) -> dict[str, Any]:
     return {
         "machine": death.machine,
         "hook": str(death.hook),
-        "why": death.why,
-        "evidence": list(death.evidence),
+        "why": _text(death.why),
+        "evidence": [_text(line) for line in death.evidence],
     }
+
+
+def _text(words: str) -> str:
+    """Return `words` without halves of characters: json writes them, and strict readers refuse the whole document."""
+    return words.encode("utf-8", "replace").decode("utf-8")

@@ -39,7 +39,8 @@ def _interface(name: str) -> bytes:
 
 
 def _packet(packet: Captured, number: int) -> bytes:
-    when = int(packet.seconds * _BILLION)
+    whole, rest = divmod(packet.seconds, 1)  # apart: as one float, a clock's time has no nanoseconds
+    when = int(whole) * _BILLION + round(rest * _BILLION)
     head = struct.pack("<IIIII", number, when >> 32, when & 0xFFFFFFFF, len(packet.data), packet.length)
     return head + _padded(packet.data)
 
