@@ -28,18 +28,26 @@ class Watch:
 
         At the end a look that is under way is waited for, so that whoever comes next has the machines to themselves.
         """
-        over, errors = Event(), list[Exception]()
-        thread = Thread(target=self._watch, args=(over, errors), name="natlab-watch", daemon=True)
+        over, ended, errors = Event(), Event(), list[Exception]()
+        thread = Thread(target=self._watch, args=(over, ended, errors), name="natlab-watch", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            over.set()
-            _join(thread)
+            try:
+                _end(over, ended)
+            finally:
+                thread.join()
         if errors:
             raise errors[0]
 
-    def _watch(self, over: Event, errors: list[Exception]) -> None:
+    def _watch(self, over: Event, ended: Event, errors: list[Exception]) -> None:
+        try:
+            self._look_until(over, errors)
+        finally:
+            ended.set()
+
+    def _look_until(self, over: Event, errors: list[Exception]) -> None:
         pause = 0.0
         while not over.wait(pause):
             started = time.monotonic()
@@ -51,12 +59,16 @@ class Watch:
             pause = max(self._pause, RESTRAINT * (time.monotonic() - started))
 
 
-def _join(thread: Thread) -> None:
-    """Wait for a thread. An interrupt comes out only then: the thread must not go on beside what follows."""
+def _end(over: Event, ended: Event) -> None:
+    """Have a thread end, and wait until it has: it must not go on beside what follows. An interrupt comes out then.
+
+    Thread.join can't be waited in: once interrupted it takes a thread that runs for one that has ended (Python 3.11).
+    """
     interrupt: BaseException | None = None
-    while thread.is_alive():
+    while not ended.is_set():
         try:
-            thread.join()
+            over.set()
+            ended.wait()
         except BaseException as error:  # noqa: BLE001 - a signal's, raised again below
             interrupt = error
     if interrupt is not None:
