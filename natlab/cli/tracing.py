@@ -27,6 +27,8 @@ class TraceOptions:
     everything: bool
     pcap: Path | None
     svg: Path | None
+    watch: bool = False
+    seconds: float | None = None
 
     @property
     def protocol(self) -> Protocol:
@@ -35,8 +37,49 @@ class TraceOptions:
         return Protocol.UDP if self.udp else Protocol.ICMP if self.icmp else Protocol.TCP
 
 
+WATCHED = 10.0
+"""Seconds that --watch looks, unless it is told otherwise."""
+_LONGEST = 300.0
+
+
+def watch(context: Context, options: TraceOptions) -> int:
+    """Show every flow that passes within a while, as soon as it has fallen silent."""
+    from natlab.checks.base import World
+    from natlab.trace.watch import watch as watched
+    from natlab.ui.tracing import render_trace
+
+    _must_be_watchable(options)
+    seconds = WATCHED if options.seconds is None else options.seconds
+    instance = session.choose(context.store, options.instance)
+    journal = session.running(instance)
+    with way_back(options.instance):
+        running = session.attach(instance, labfile.load(Path(journal.lab)))
+        world = World(running.lab, running.machines, silence=running.site.silence)
+        context.console.print(f"Watching {options.protocol} for {seconds:g} s.")
+        found = 0
+        for each in watched(world, options.protocol, seconds):
+            found += 1
+            context.console.rule(style="dim")
+            context.console.print(render_trace(each, running.lab, everything=options.everything))
+    context.console.print(f"{found} flow{'s' * (found != 1)} passed." if found else "Nothing passed.")
+    return ExitCode.PASSED
+
+
+def _must_be_watchable(options: TraceOptions) -> None:
+    if options.target is not None or options.source is not None:
+        raise UsageError("--watch sends nothing: it goes without a target and without --from", "leave them out")
+    if options.json or options.pcap is not None or options.svg is not None:
+        raise UsageError("--json, --pcap and --svg are for one request, not for --watch", "leave them out")
+    if options.seconds is not None and not 1 <= options.seconds <= _LONGEST:
+        raise UsageError(f"--seconds {options.seconds:g}: from 1 to {_LONGEST:g}", "say another number")
+
+
 def trace(context: Context, options: TraceOptions) -> int:
     """Send a request, follow it, and show its way; write the files that were asked for."""
+    if options.watch:
+        return watch(context, options)
+    if options.seconds is not None:
+        raise UsageError("--seconds goes with --watch", "add --watch, or leave --seconds out")
     from natlab.checks.base import World
     from natlab.trace.request import request_of
     from natlab.trace.run import trace as traced

@@ -39,20 +39,26 @@ _SAY, _END = f'{_WAIT}echo "$said"', f'{_WAIT}kill "$said"'
 class Collectors:
     """The collectors of one trace. `ready` once all listen; `finish` ends them and returns what they saw."""
 
-    def __init__(self, machines: Mapping[str, Machine], pool: ThreadPoolExecutor, seconds: float) -> None:
+    def __init__(
+        self, machines: Mapping[str, Machine], pool: ThreadPoolExecutor, seconds: float, *, live: bool = False
+    ) -> None:
+        """Prepare collectors that live `seconds` at most; `live` ones can be asked what is `new`."""
         self._machines = machines
         self._pool = pool
         self._seconds = seconds
         mark = os.urandom(4).hex()
         self._table = f"{OWN_PREFIX}trace_{mark}"
         self._file = f"/run/natlab-trace-{mark}"
+        self._copy = f"{self._file}.seen" if live else ""
+        self._had = dict.fromkeys(machines, 0)
         self._running: dict[str, Future[CommandResult]] = {}
 
     def start(self, protocol: Protocol, port: int | None) -> None:
         """Start them all, and wait until they listen. Raise InfrastructureError if one can't."""
         group = random.choice(_GROUPS)  # noqa: S311 - a number that nobody else uses, no secret
         table = definition(self._table, group, protocol, port)
-        argv = ("perl", "-e", _PROGRAM, self._file, str(group), f"{self._seconds:.0f}", str(_BYTES))
+        numbers = (str(group), f"{self._seconds:.0f}", str(_BYTES))
+        argv = ("perl", "-e", _PROGRAM, self._file, *numbers, self._copy)
         for name, machine in self._machines.items():
             run = self._pool.submit(machine.run, argv, stdin=table, timeout=self._seconds + _READY)
             self._running[name] = run
@@ -67,6 +73,19 @@ class Collectors:
 
     def _wait(self, machine: Machine) -> str:
         return machine.run(("sh", "-c", _SAY, "sh", self._file, str(_LOOKS)), timeout=_READY * 2).stdout
+
+    def new(self) -> list[Collected]:
+        """Return what they have seen since the last time that this was asked."""
+        asked = {name: self._pool.submit(self._tail, machine) for name, machine in self._machines.items()}
+        return [self._newly(name, text.result()) for name, text in asked.items()]
+
+    def _tail(self, machine: Machine) -> str:
+        return machine.run(("tail", "-c", f"+{self._had[machine.name] + 1}", self._copy)).stdout
+
+    def _newly(self, name: str, text: str) -> Collected:
+        whole = text[: text.rfind("\n") + 1]
+        self._had[name] += len(whole)
+        return read(name, f"{whole}end", first=None)
 
     def finish(self) -> list[Collected]:
         """End them all, once they have read what there is, and return what they saw, in the machines' order."""
@@ -88,11 +107,11 @@ class Collectors:
 
 @contextmanager
 def collecting(
-    machines: Mapping[str, Machine], protocol: Protocol, port: int | None, seconds: float
+    machines: Mapping[str, Machine], protocol: Protocol, port: int | None, seconds: float, *, live: bool = False
 ) -> Iterator[Collectors]:
     """Have collectors listen on all machines for as long as the block runs, and `seconds` at most."""
     with ThreadPoolExecutor(3 * len(machines)) as pool:
-        collectors = Collectors(machines, pool, seconds)
+        collectors = Collectors(machines, pool, seconds, live=live)
         try:
             collectors.start(protocol, port)
             yield collectors

@@ -1,14 +1,15 @@
 # Writes down what the kernel logs of packets, for natlab: see collect.py, which starts it on every machine.
 #
-#   perl collector.pl FILE GROUP SECONDS BYTES <TABLE
+#   perl collector.pl FILE GROUP SECONDS BYTES [COPY] <TABLE
 #
 # It listens to the NFLOG group, then has nft make the table, which nft owns: the kernel takes it away with nft, and nft
 # ends with this program. FILE then holds its process ID (or what went wrong), and goes with it. SIGTERM ends it, once
 # all is read that the kernel has by then. On standard output, a line each: the time and the kernel's message,
 # hexadecimal; `lost` when the kernel says that it could not hand over some; `full` after so many BYTES; at its end `end`.
+# COPY, if given, is a file that gets the same meanwhile, for whoever does not wait for the end.
 use strict;
 use Time::HiRes;
-my ($file, $group, $seconds, $bytes) = @ARGV;
+my ($file, $group, $seconds, $bytes, $copy) = @ARGV;
 my ($NETLINK_NETFILTER, $NFULNL_CONFIG, $ENOBUFS, $EAGAIN, $DONTWAIT) = (12, 0x401, 105, 11, 0x40);
 my $ending = 0;
 $SIG{TERM} = $SIG{INT} = $SIG{HUP} = sub { $ending = 1 };
@@ -74,6 +75,8 @@ until ($answer =~ /^table \w+ $name$/m) {
     my $alive = select($ready, undef, undef, $seconds) > 0 && sysread $from_nft, $answer, 65536, length $answer;
     failed('nft: ' . ($answer =~ /^(\S[^\n]*)/m ? $1 : 'it does not answer')) if !$alive || $answer =~ /^Error/m;
 }
+my $copied;
+if ($copy) { open $copied, '>', $copy or failed("$copy: $!") }
 said($$);
 
 my $until = time + $seconds;
@@ -94,9 +97,11 @@ while (1) {
     }
     $bytes -= length $message;
     if ($bytes < 0) { print "full\n"; last }
-    printf "%.6f %s\n", Time::HiRes::time(), unpack 'H*', $message or last;
+    my $line = sprintf "%.6f %s\n", Time::HiRes::time(), unpack 'H*', $message;
+    print $line or last;
+    syswrite $copied, $line if $copied;
 }
-unlink $file;
+unlink $file, $copy || ();
 print "end\n";
 close $to_nft;
 kill 'KILL', $nft;

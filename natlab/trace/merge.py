@@ -88,7 +88,10 @@ def of_one_flow(sightings: Iterable[Sighting], first: Packet) -> list[Sighting]:
 
 
 def stops_of(sightings: Iterable[Sighting]) -> list[Stop]:
-    """Pair what came to a machine's hooks with what left them, in the order in which it came."""
+    """Pair what came to a machine's hooks with what left them, in the order in which it came.
+
+    A hook is passed at one go: of a packet and its retransmission, what leaves is the one that came last.
+    """
     stops: list[Stop] = []
     waiting: dict[tuple[Hook, Identity], list[int]] = defaultdict(list)
     for one in sightings:
@@ -97,7 +100,7 @@ def stops_of(sightings: Iterable[Sighting]) -> list[Stop]:
             waiting[key].append(len(stops))
             stops.append(Stop(one.machine, one.hook, one))
         elif waiting[key]:
-            at = waiting[key].pop(0)
+            at = waiting[key].pop()
             stops[at] = replace(stops[at], leaves=one)
     return stops
 

@@ -42,19 +42,22 @@ class Collected:
     full: bool = False
 
 
-def read(machine: str, text: str) -> Collected:
-    """Read a collector's output; raise InfrastructureError if it did not come to its end."""
+def read(machine: str, text: str, first: int | None = 0) -> Collected:
+    """Read a collector's output; raise InfrastructureError if it did not come to its end.
+
+    `first` is the number that its first event should have, None where that can't be known.
+    """
     lines = [line for line in text.splitlines() if line]
     if not lines or lines[-1] != "end":
         said = lines[-1] if lines and lines[-1].startswith("failed: ") else "it ended too early"
         raise InfrastructureError(f"{machine}: packets can't be watched: {said.removeprefix('failed: ')}")
     sightings: list[Sighting] = []
-    overruns, gaps, expected = lines.count("lost"), 0, 0
+    overruns, gaps, expected = lines.count("lost"), 0, first
     for line in lines:
         if line not in ("lost", "full", "end"):
             received, message = line.split()
             for number, sighting in _messages(machine, float(received), bytes.fromhex(message)):
-                gaps += max(0, number - expected)
+                gaps += max(0, number - (number if expected is None else expected))
                 expected = number + 1
                 if sighting is not None:
                     sightings.append(sighting)

@@ -52,15 +52,22 @@ def trace(request: Request, world: World) -> Traced:
     with collecting(world.machines, request.protocol, request.destination.port, _SECONDS) as collectors:
         sent = send(request, world)
         collected = collectors.finish()
-    first = _first(request, world.lab, collected)
-    flow = _flow(first, collected)
+    lost = sum(one.lost for one in collected)
+    return explained(request, sent, _flow(_first(request, world.lab, collected), collected), world, lost)
+
+
+def explained(request: Request, sent: Sent, flow: dict[str, list[Sighting]], world: World, lost: int) -> Traced:
+    """Make a trace of a flow's sightings, by machine: put in order, with the rules that were at work, and its end.
+
+    With events `lost` nothing is concluded from where a packet was seen last.
+    """
     order = sorted(flow, key=lambda name: name != request.source)
     stops = merge({name: stops_of(flow[name]) for name in order})
     read = _read(world, changed_machines(stops) | last_machines(stops))
     facts = {name: one.facts for name, one in read.items()}
-    death = None if sent.met is Met.ANSWER else death_of(stops, world.lab, facts, refused=sent.met is Met.REFUSAL)
+    sure = sent.met is not Met.ANSWER and not lost
+    death = death_of(stops, world.lab, facts, refused=sent.met is Met.REFUSAL) if sure else None
     told = passages(stops, {name: one.knowledge for name, one in facts.items()})
-    lost = sum(one.lost for one in collected)
     summary = summary_of(request, sent, told, death)
     remembered = tuple(_remembered(stops, read))
     return Traced(Trace(request, told, remembered, death, summary, lost), sent, tuple(_sightings(stops)))
@@ -87,9 +94,14 @@ def _first(request: Request, lab: Lab, collected: Iterable[Collected]) -> Packet
 
 def _flow(first: Packet, collected: Iterable[Collected]) -> dict[str, list[Sighting]]:
     """Return every machine's sightings of the flow that a packet began."""
-    found: dict[str, list[Sighting]] = {one.machine: [] for one in collected}
-    for sighting in of_one_flow((each for one in collected for each in one.sightings), first):
-        found[sighting.machine].append(sighting)
+    return by_machine(of_one_flow((each for one in collected for each in one.sightings), first))
+
+
+def by_machine(sightings: Iterable[Sighting]) -> dict[str, list[Sighting]]:
+    """Sort sightings by machine, each machine's in their order."""
+    found: dict[str, list[Sighting]] = {}
+    for sighting in sightings:
+        found.setdefault(sighting.machine, []).append(sighting)
     return found
 
 

@@ -21,8 +21,9 @@ def summary_of(request: Request, sent: Sent, passages: Sequence[Passage], death:
         answerer = _answerer(passages)
         undone = _undone(passages)
         return f"{asked}{rewritten}; {answerer} answered{undone}{_got(sent)}."
-    refuser = _answerer(passages)
-    return f"{asked}{rewritten}; {refuser} itself refused: nothing there listens on that port."
+    if sent.met is Met.REFUSAL:
+        return f"{asked}{rewritten}; {_answerer(passages)} itself refused: nothing there listens on that port."
+    return f"{asked}{rewritten}: {sent.words}, and where it ended can't be told."
 
 
 def _got(sent: Sent) -> str:

@@ -164,15 +164,15 @@ def test_without_a_trace_conntrack_stays_off(lab: Learner) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", [0.3, 0.5, 0.7])
-def test_cut_short_it_leaves_nothing(lab: Learner, number: signal.Signals, moment: float) -> None:
+def test_cut_short_it_leaves_nothing(lab: Learner, number: signal.Signals) -> None:
     lab.on("vm-1", f"{DNAT}; {FORWARD}")  # nothing answers: it takes its time
-    tracing = lab.start("trace")
-    time.sleep(moment)
-    tracing.send_signal(number)
-    said, _ = tracing.communicate(timeout=30)
-    assert "Traceback" not in said
-    assert "natlab" not in gone(lab)
+    for moment in (0.3, 0.45, 0.6, 0.75):
+        tracing = lab.start("trace")
+        time.sleep(moment)
+        tracing.send_signal(number)
+        said, _ = tracing.communicate(timeout=30)
+        assert "Traceback" not in said
+        assert "natlab" not in gone(lab)
 
 
 KILL = """exec 2>/dev/null
@@ -226,6 +226,21 @@ def test_what_is_shown(lab: Learner) -> None:
     assert shown.count("\n") < lab.run("trace", "--all").stdout.count("\n")
 
 
+def test_what_passes_by_is_told_as_it_falls_silent(lab: Learner) -> None:
+    lab.on("vm-1", "; ".join(STATES["finished"]))
+    watching = lab.start("trace", "--watch", "--seconds", "5")
+    time.sleep(1.5)
+    lab.on("host", "curl -s http://192.168.122.34")
+    lab.on("vm-2", "curl -s http://192.168.122.34:99")
+    said, _ = watching.communicate(timeout=60)
+    assert watching.returncode == 0, said
+    said = " ".join(said.split())
+    assert "vm-2 answered, vm-1 undid that on the way back." in said
+    assert "vm-2 asked 192.168.122.34:99; vm-1 itself refused" in said
+    assert said.endswith("2 flows passed.")
+    assert "natlab" not in gone(lab)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -240,6 +255,10 @@ def test_what_is_shown(lab: Learner) -> None:
         (("--udp", "--icmp", "vm-1"), "don't go together"),
         (("--from", "vm-9"), "has no machine `vm-9`"),
         (("--pcap", "/nowhere/x"), "/nowhere/x"),
+        (("--watch", "vm-1:80"), "--watch sends nothing"),
+        (("--watch", "--json"), "not for --watch"),
+        (("--watch", "--seconds", "0.1"), "from 1 to 300"),
+        (("--seconds", "3"), "goes with --watch"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -127,6 +127,12 @@ def test_retransmissions_keep_their_order() -> None:
     assert [stop.leaves is None for stop in merged(seen_by)] == [False, False, False, True] * 3
 
 
+def test_of_two_that_are_alike_the_second_may_pass() -> None:
+    syn = question(SYN, 100)[0]
+    stops = stops_of([seen("vm-1", IN, syn), *through("vm-1", IN, syn)])
+    assert [stop.leaves is None for stop in stops] == [True, False]
+
+
 def test_only_the_flow_that_was_asked_about() -> None:
     mine = handshake()
     other = tcp(f"{HOST}:5555", f"{VM1}:80", SYN, seq=1)
