@@ -14,6 +14,9 @@ RESTRAINT = 9
 """How many times longer than a look the pause after it is at least: no more than a tenth of the time is for looking,
 however slow a machine is."""
 
+_STARTING = 1.0
+"""Seconds until a thread that was told to start, if it was, has started."""
+
 
 class Watch:
     """Calls `look` now and then, in a thread that lives only as long as `during` runs: nothing else is ever at work."""
@@ -30,14 +33,25 @@ class Watch:
         """
         over, ended, errors = Event(), Event(), list[Exception]()
         thread = Thread(target=self._watch, args=(over, ended, errors), name="natlab-watch", daemon=True)
-        thread.start()
         try:
+            thread.start()
             yield
         finally:
-            try:
-                _end(over, ended)
-            finally:
+            # An interrupt comes out only when the thread has ended: it must not go on beside what follows. join alone
+            # would not do: once interrupted, it takes a thread that runs for one that has ended (Python 3.11).
+            interrupt: BaseException | None = None
+            while True:
+                try:
+                    over.set()
+                    # One that an interrupt has kept from starting never ends; one that was just starting does at once.
+                    ended.wait(None if thread.ident is not None else _STARTING)
+                    break
+                except BaseException as error:  # noqa: BLE001 - a signal's, raised again below
+                    interrupt = error
+            if ended.is_set():
                 thread.join()
+            if interrupt is not None:
+                raise interrupt
         if errors:
             raise errors[0]
 
@@ -57,19 +71,3 @@ class Watch:
                 errors.append(error)
                 return
             pause = max(self._pause, RESTRAINT * (time.monotonic() - started))
-
-
-def _end(over: Event, ended: Event) -> None:
-    """Have a thread end, and wait until it has: it must not go on beside what follows. An interrupt comes out then.
-
-    Thread.join can't be waited in: once interrupted it takes a thread that runs for one that has ended (Python 3.11).
-    """
-    interrupt: BaseException | None = None
-    while not ended.is_set():
-        try:
-            over.set()
-            ended.wait()
-        except BaseException as error:  # noqa: BLE001 - a signal's, raised again below
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
