@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 
 from natlab.model import Lab
-from natlab.trace.model import Change, Death, Passage, Rewriting, Trace
+from natlab.trace.model import Change, Death, Hook, Passage, Rewriting, Trace
 from natlab.ui.ink import Ink, Sheet
 
 _MARK, _STOP = "*", "✗"
@@ -17,6 +17,8 @@ _MACHINE = 6
 """Columns for a machine's name."""
 _HOOKS = 24
 """Columns for the names of hooks."""
+_HOOK = 11
+"""Columns for the name of one."""
 _UNDOING = {
     Rewriting.UN_DNAT: "conntrack remembers where it was sent first",
     Rewriting.UN_SNAT: "conntrack remembers who asked",
@@ -98,7 +100,8 @@ def _identity(passage: Passage) -> tuple[object, ...]:
 
 
 def _starts_again(passage: Passage, way: Sequence[Passage]) -> bool:
-    return (passage.machine, passage.hook) == (way[0].machine, way[0].hook)
+    """Say whether a packet begins here that looks like the one before: sent again, or an echo of it as an answer."""
+    return passage.hook is Hook.OUTPUT or (passage.machine, passage.hook) == (way[0].machine, way[0].hook)
 
 
 def _once_each(packets: Iterator[_Packet]) -> Iterator[_Packet]:
@@ -145,9 +148,10 @@ def _way(ink: Ink, passages: Sequence[Passage], *, everything: bool) -> Iterator
 
 
 def _unchanged(ink: Ink, passages: Sequence[Passage], *, ttl: bool) -> Iterator[RenderableType]:
-    words = f"{_ends(passages[-1])}{f'  ttl {passages[-1].before.ttl}' if ttl else ''}"
     hooks = " ".join(passage.hook for passage in passages)
-    yield _row(ink, " ", passages[0].machine, hooks, words, "")
+    if ttl:  # beside the hook: after the addresses it would not fit into 80 columns
+        hooks = f"{hooks:{0 if ink.narrow else _HOOK}} ttl {passages[-1].before.ttl}"
+    yield _row(ink, " ", passages[0].machine, hooks, _ends(passages[-1]), "")
 
 
 def _ends(passage: Passage) -> str:
@@ -185,8 +189,8 @@ def _ending(ink: Ink, trace: Trace) -> Iterator[RenderableType]:
         state = f" {entry.state}" if entry.state else ""
         flags = " [UNREPLIED]" * entry.unreplied + " [ASSURED]" * entry.assured
         yield ink.text(f"conntrack on {each.machine}: {entry.protocol}{state}{flags}")
-        yield ink.text(f"  as it came  {entry.original}")
-        yield ink.text(f"  its reply   {entry.reply}")
+        yield ink.indented(ink.text(f"as it came  {entry.original}"), 2)
+        yield ink.indented(ink.text(f"its reply   {entry.reply}"), 2)
     for line in trace.death.evidence if trace.death is not None else ():
         yield ink.text(line, "dim")
     if trace.lost:
