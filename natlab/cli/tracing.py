@@ -114,7 +114,9 @@ def trace(context: Context, options: TraceOptions) -> int:
         from natlab.ui.tracing import render_trace
 
         context.console.print(render_trace(found.trace, running.lab, everything=options.everything))
-    return ExitCode.PASSED if found.answered else ExitCode.FAILED
+    if found.answered:
+        return ExitCode.PASSED
+    return ExitCode.CANNOT_TELL if found.trace.lost else ExitCode.FAILED
 
 
 def _must_be_writable(file: Path) -> None:

@@ -22,6 +22,7 @@ from natlab.providers.libvirt.connection import Connection
 from natlab.providers.libvirt.daemon import SERVICE, SOCKET
 from tests.integration.conftest import Learner, worlds_of
 from tests.integration.images import image_home
+from tests.integration.test_trace import BACK, STATES, is_golden, outline, traced
 
 __all__ = ["image_home"]
 
@@ -102,6 +103,7 @@ def test_the_whole_story(virtual: Learner, tmp_path: Path) -> None:
     assert "Note" not in said
     come_out_of_the_saved_state_with_keys_of_their_own(virtual)
     reset_goes_back_and_does_the_steps_before_again(virtual)
+    a_trace_is_the_same_as_in_namespaces(virtual)
     locked_out_machines_are_told_and_reset(virtual)
     a_connection_that_a_rule_cuts_is_made_again(virtual)
     a_paused_machine_is_called_paused(virtual)
@@ -152,6 +154,13 @@ def test_bad_choices_are_told_in_one_line(virtual: Learner) -> None:
     assert "/nowhere/debian.qcow2" in said
     said = must(virtual.run("up", LAB, "--provider", "netns", "--image", "bookworm"), code=2)
     assert "not for the provider netns" in said
+
+
+def a_trace_is_the_same_as_in_namespaces(virtual: Learner) -> None:
+    for name in ("dnat-forwarding", "finished"):
+        must(virtual.on("vm-1", "; ".join((BACK, *STATES[name]))))
+        is_golden(name, outline(traced(virtual, code=0 if name == "finished" else 1)))
+    must(virtual.run("reset", timeout=PATIENCE))
 
 
 def locked_out_machines_are_told_and_reset(virtual: Learner) -> None:
