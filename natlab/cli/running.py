@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,6 +18,7 @@ from natlab.cli.resetting import redoing, restored
 from natlab.errors import ExitCode, NatlabError, UsageError
 from natlab.events import Event, LabStarted, Listener, MachinesReady, StepStarted
 from natlab.model import Lab, Outcome
+from natlab.preload import preload
 from natlab.report.collect import Report
 from natlab.store import Instance, Journal
 
@@ -120,7 +119,7 @@ def _run_auto(context: Context, options: RunOptions, emit: Listener) -> Outcome:
     instance = context.store.instance(_chosen(options, lab.name + AUTO_SUFFIX))
     provider = options.wish.provide(emit)
     # The machines take as long to make as the runner takes to load: do both at once.
-    threading.Thread(target=_load, args=["natlab.runner", "natlab.record.recording"], daemon=True).start()
+    preload("natlab.runner", "natlab.record.recording")
     started = time.monotonic()
     emit(LabStarted(lab, provider.name))
     with session.fresh(instance, lab, source, provider, emit, keep=options.keep) as running:
@@ -132,11 +131,6 @@ def _run_auto(context: Context, options: RunOptions, emit: Listener) -> Outcome:
             outcome = Runner(running.lab, running.machines, both, running.site.silence).run_all(started)
         running.save_step(len(lab.steps) if outcome is Outcome.PASSED else 0)
     return outcome
-
-
-def _load(*modules: str) -> None:
-    for module in modules:
-        importlib.import_module(module)
 
 
 # --- by hand --------------------------------------------------------------------------------------------------------

@@ -83,8 +83,9 @@ def test_too_few_namespaces(root_learner: Learner, kind: str) -> None:
     one_clear_line(learner.run("run", LAB, "--auto"), 3, "no more namespaces", "sysctl")
 
 
-def test_no_descriptors_left(root_learner: Learner) -> None:
-    few = replace(root_learner, prefix=("sh", "-c", 'ulimit -n 12; exec "$@"', "sh"))
+@pytest.mark.parametrize("most", [9, 10, 12, 14])
+def test_no_descriptors_left(root_learner: Learner, most: int) -> None:
+    few = replace(root_learner, prefix=("sh", "-c", f'ulimit -n {most}; exec "$@"', "sh"))
     one_clear_line(few.run("run", LAB, "--auto"), 3, "Too many open files")
 
 

@@ -7,7 +7,6 @@ in the order in which they are written. Another provider is a line in GROUNDS.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -116,10 +115,8 @@ def must(*argv: str) -> None:
 GROUNDS: dict[str, Callable[[pytest.FixtureRequest, Path], Any]] = {
     "netns": on_netns,
     "libvirt": on_libvirt,
+    "vagrant": on_vagrant,
 }
-if os.environ.get("NATLAB_TEST_VAGRANT"):
-    # Not in every run yet: `vagrant up` takes minutes under software emulation, and has not passed in one of them.
-    GROUNDS["vagrant"] = on_vagrant
 
 
 @pytest.fixture(scope="module", params=list(GROUNDS))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from natlab.events import Notice, StageReached
 from natlab.image.seed import resume_script
 from natlab.image.store import Image
 from natlab.model import Lab, MachineSpec
+from natlab.preload import preload
 from natlab.providers.base import Options, Record, Site, Start, unmet
 from natlab.providers.libvirt import accel, boot, disks, preflight
 from natlab.providers.libvirt.connection import Connection
@@ -114,7 +113,7 @@ class _Instance:
 
     def bring_up(self) -> Site:
         # It takes as long to load as libvirt's daemon takes to start: both at once.
-        threading.Thread(target=importlib.import_module, args=["natlab.transport.sshserver"], daemon=True).start()
+        preload("natlab.transport.sshserver")
         place = Place(self.start.folder)
         place.make()
         states = States(Store.default_folder() / "states")
