@@ -58,6 +58,7 @@ lint: .venv/dev
 bench: .venv/dev
 	.ci/install-packages $(BENCH_PACKAGES)
 	$(BIN)/python bench/compare.py $(ARGS)
+	$(BIN)/python bench/latency.py
 
 bench-vm: .venv/dev
 	$(BIN)/natlab image build

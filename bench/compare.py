@@ -2,6 +2,7 @@
 
     natlab run dnat-basic --auto    against a mininet script with the same machines and rules (bench/mininet_dnat.py)
     natlab --help                   against a bare `python -c pass`
+    natlab trace                    of the finished lab, against the same request through natlab exec
     twenty instances                memory of each, and start time against a single one
 
 The candidates take turns, so that a busy moment of the computer hits both; what is compared are the medians. Needs root
@@ -69,6 +70,27 @@ def compare_help(rounds: int, environment: dict[str, str]) -> None:
     report("natlab --help", ours, "python -c pass", theirs, "at most 10")
 
 
+FINISHED = (
+    "sysctl -qw net.ipv4.ip_forward=1;"
+    "iptables -t nat -A PREROUTING -p tcp -d 192.168.122.34 --dport 80 -j DNAT --to-destination 192.168.122.179:80;"
+    "iptables -t nat -A POSTROUTING -p tcp -d 192.168.122.179 --dport 80 -j SNAT --to-source 192.168.122.34"
+)
+
+
+def compare_trace(rounds: int, environment: dict[str, str]) -> None:
+    """Trace the finished basic lab's request, as a whole process, beside the same request untraced."""
+    timed([NATLAB, "up", "dnat-basic"], environment)
+    try:
+        timed([NATLAB, "exec", "vm-1", "--", "sh", "-c", FINISHED], environment)
+        asked = [NATLAB, "exec", "host", "--", "curl", "-s", "http://192.168.122.34"]
+        ours, theirs = in_turns(
+            rounds, lambda: timed([NATLAB, "trace"], environment), lambda: timed(asked, environment)
+        )
+    finally:
+        timed([NATLAB, "down", "--all"], environment)
+    report("natlab trace, at most 1 s", ours, "natlab exec host -- curl", theirs)
+
+
 def compare_many(environment: dict[str, str]) -> None:
     """Start twenty instances one after the other, all staying up, and look at what each costs."""
     up = [NATLAB, "up", "dnat-basic", "--instance"]
@@ -124,6 +146,7 @@ def main() -> None:
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         compare_run(rounds, environment)
         compare_help(rounds, environment)
+        compare_trace(rounds, environment)
         compare_many(environment)
 
 
