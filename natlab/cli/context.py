@@ -91,6 +91,13 @@ class Terminated(BaseException):
 _TERMINATING = (signal.SIGTERM, signal.SIGHUP)
 
 
+_SHORTAGES = {
+    errno.EMFILE: "allow more open files (`ulimit -n 1024`)",
+    errno.ENFILE: "end what holds files open, or raise the sysctl fs.file-max",
+    errno.ENOMEM: "end what takes memory",
+}
+"""What any call may meet, anywhere, and what helps."""
+
 _AGAIN = 0.01
 """Seconds until a signal that struck at a bad moment strikes again."""
 
@@ -173,6 +180,9 @@ def _exit_code(body: Callable[[], int]) -> int:
     except Exception as error:  # a bug of natlab's own: a traceback helps no learner
         if os.environ.get(DEBUG):
             raise
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            context.complain(f"this computer has no more to give: {error.strerror}", _SHORTAGES[error.errno])
+            return ExitCode.CANNOT_RUN
         context.complain(f"this is a bug in natlab: {error!r}", "`natlab --debug ...` shows where; please report it")
         return ExitCode.CANNOT_TELL
     return code

@@ -83,10 +83,15 @@ def test_too_few_namespaces(root_learner: Learner, kind: str) -> None:
     one_clear_line(learner.run("run", LAB, "--auto"), 3, "no more namespaces", "sysctl")
 
 
-@pytest.mark.parametrize("most", [9, 10, 12, 14])
+@pytest.mark.parametrize("most", range(8, 18))
 def test_no_descriptors_left(root_learner: Learner, most: int) -> None:
+    """Wherever they run out, that is what is said; with a few more than that the lab passes."""
     few = replace(root_learner, prefix=("sh", "-c", f'ulimit -n {most}; exec "$@"', "sh"))
-    one_clear_line(few.run("run", LAB, "--auto"), 3, "Too many open files")
+    done = few.run("run", LAB, "--auto")
+    assert "bug" not in done.stderr
+    assert done.returncode in ((3,) if most <= 12 else (0, 3, 4))
+    if done.returncode != 0:
+        one_clear_line(done, done.returncode, "Too many open files")
 
 
 def test_a_user_without_a_name(root_learner: Learner, user_natlab: str) -> None:
