@@ -165,6 +165,10 @@ def test_tcpdump_and_watch_until_ctrl_c(root_learner: Learner) -> None:
         terminal.shows("Every 0.2s")
         terminal.child.send("\x03")
         terminal.waits(PROMPTS[0])
+        terminal.types("tcpdump -ni virbr0", "listening on virbr0")
+        terminal.child.send("\x03")
+        terminal.waits(PROMPTS[0])
+        assert "packets captured" in terminal.seen
         assert toolbar(terminal, "step 1 of 5")
         terminal.types("echo wh''ole", PROMPTS[0])
         assert "whole" in terminal.seen
