@@ -242,6 +242,18 @@ def test_a_network_that_cant_be_made_says_why(daemon: Connection, lab: Lab) -> N
     assert "qemu:///system" in (caught.value.hint or "")
 
 
+def test_a_pool_whose_folder_was_never_made_has_no_volumes(daemon: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["failed to create directory '/var/lib/libvirt/natlab': Permission denied", "the disk is broken"]
+
+    def refuse(*_: object) -> None:
+        raise InfrastructureError(f"the storage pool natlab of {URI}: {said.pop(0)}")
+
+    monkeypatch.setattr(shared, "open_pool", refuse)
+    names = NAMES.stored_in("natlab")
+    assert shared.remove_volumes(URI, daemon, names) == []
+    assert len(shared.remove_volumes(URI, daemon, names)) == 1
+
+
 # --- the daemon -----------------------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,8 @@ def must_suit(uri: str, daemon: Connection, machines: int) -> None:
         )
 
 
+_NO_FOLDER = "failed to create directory"
+"""libvirt's words when it has to make a pool's folder first."""
 _HINT = "for example `--connect qemu:///system`"
 
 
@@ -131,7 +133,8 @@ def remove_volumes(uri: str, daemon: Connection, belongings: Belongings) -> list
     try:
         volumes = open_pool(uri, daemon, belongings.pool)
     except InfrastructureError as error:
-        return [error]
+        # A folder that isn't there, and can't be made, has no volumes in it.
+        return [] if _NO_FOLDER in error.message else [error]
     return _all_of([partial(volumes.remove, name) for name in belongings.volumes])
 
 
