@@ -64,8 +64,7 @@ def test_to_a_step_and_on_from_there(learner: Learner) -> None:
     assert "no rule of PREROUTING rewrites it" in checked.stdout
     assert "step 3 of 5, 0 of 4 checks passed" in checked.stdout
     with lesson(learner) as terminal:
-        terminal.waits(PROMPTS[2])
-        assert "Step 3 of 5" in terminal.seen
+        begins(terminal, 3)
         terminal.types("", PROMPTS[2])
         assert "Enter goes on" in terminal.seen
 
