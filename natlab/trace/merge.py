@@ -88,7 +88,7 @@ def of_one_flow(sightings: Iterable[Sighting], first: Packet) -> list[Sighting]:
 
 
 def stops_of(sightings: Iterable[Sighting]) -> list[Stop]:
-    """Pair what came to a machine's hooks with what left them, in the order in which it came.
+    """Pair what came to a machine's hooks with what left them, packet by packet, in the order in which they came.
 
     A hook is passed at one go: of a packet and its retransmission, what leaves is the one that came last.
     """
@@ -102,7 +102,22 @@ def stops_of(sightings: Iterable[Sighting]) -> list[Stop]:
         elif waiting[key]:
             at = waiting[key].pop()
             stops[at] = replace(stops[at], leaves=one)
-    return stops
+    return _one_packet_at_a_time(stops)
+
+
+def _one_packet_at_a_time(stops: Iterable[Stop]) -> list[Stop]:
+    """Put a machine's stops in the order in which packets came to it, each packet's own together.
+
+    The kernel takes packets that come in at once through a hook before it takes any through the next (Linux 4.19).
+    """
+    ways: list[list[Stop]] = []
+    latest: dict[Identity, list[Stop]] = {}
+    for stop in stops:
+        if stop.begins or stop.identity not in latest:
+            latest[stop.identity] = []
+            ways.append(latest[stop.identity])
+        latest[stop.identity].append(stop)
+    return [stop for way in ways for stop in way]
 
 
 def merge(machines: Mapping[str, Sequence[Stop]]) -> list[Stop]:

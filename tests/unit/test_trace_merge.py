@@ -133,6 +133,23 @@ def test_of_two_that_are_alike_the_second_may_pass() -> None:
     assert [stop.leaves is None for stop in stops] == [True, False]
 
 
+def test_packets_that_came_in_at_once_are_told_one_after_the_other() -> None:
+    one, two = question(SYN, 100), question(SYN, 200)
+    sightings = [
+        *through("vm-1", PRE, one[0], one[1]),
+        *through("vm-1", PRE, two[0], two[1]),
+        *through("vm-1", FWD, one[1]),
+        *through("vm-1", FWD, two[1]),
+    ]
+    stops = stops_of(sightings)
+    assert [(stop.hook, stop.enters.parsed.packet.seq) for stop in stops] == [
+        (PRE, 100),
+        (FWD, 100),
+        (PRE, 200),
+        (FWD, 200),
+    ]
+
+
 def test_only_the_flow_that_was_asked_about() -> None:
     mine = handshake()
     other = tcp(f"{HOST}:5555", f"{VM1}:80", SYN, seq=1)
