@@ -26,6 +26,9 @@ _END_PATIENCE = 10.0
 _GRACE = 1.0
 """Seconds after its deadline that the world gets to say itself that it was too slow, and at what."""
 
+_PF_EXITING = 0x4
+"""The flag of a process that is ending (include/linux/sched.h)."""
+
 
 class BuilderEndedError(InfrastructureError):
     """The builder ended before it had reported; its standard error may say why."""
@@ -50,15 +53,26 @@ class Init:
     def alive(self) -> bool:
         return _start_time(self.pid) == self.started
 
+    def serves(self) -> bool:
+        """Say whether it is alive and not about to end: from then on its namespaces can't be entered any more."""
+        fields = _stat(self.pid)
+        return fields is not None and int(fields[19]) == self.started and not int(fields[6]) & _PF_EXITING
+
 
 def _start_time(pid: int) -> int | None:
-    """Return a process's start time, or None if it has ended (a zombie has)."""
+    """Return a process's start time, or None if it has ended."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of proc(5)'s /proc/PID/stat from the third on, or None if the process is gone or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else int(fields[18])
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,7 @@ class World:
         return local.LocalMachine(
             name=name,
             enter=enter(init.pid),
-            alive=init.alive,
+            alive=init.serves,
             terminals=f"/proc/{init.pid}/root/dev/pts/ptmx",
         )
 

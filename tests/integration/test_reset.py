@@ -232,10 +232,10 @@ def test_a_machine_that_ends_during_the_lesson(learner: Learner) -> None:
     with lesson(learner) as terminal:
         to_step(terminal, 2)
         end_machines(learner)
-        terminal.types("ls", PROMPTS[1])
-        assert (
-            "natlab: vm-1 no longer runs hint: r puts the machines back to how they were when step 2" in terminal.seen
-        )
+        gone = "natlab: vm-1 no longer runs hint: r puts the machines back to how they were when step 2"
+        terminal.waits("no longer runs")  # natlab has noticed by itself: from here on its screen is quiet
+        terminal.waits(PROMPTS[1])
+        assert gone in terminal.types("ls", PROMPTS[1])
         assert "r reset" in terminal.seen
         terminal.types("r", PROMPTS[1])
         assert "Step 2 of 5" in terminal.seen

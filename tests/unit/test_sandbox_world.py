@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +67,36 @@ def test_a_process_is_alive_until_it_ends(stranger: subprocess.Popen[bytes]) -> 
     assert not init.alive()
     with pytest.raises(MachineUnreachable, match=str(stranger.pid)):
         Init.of(stranger.pid)
+
+
+def test_an_init_that_is_ending_is_alive_but_serves_nobody() -> None:
+    """It waits for its whole namespace to end: here for a process whose parent, which stands outside, is stopped."""
+    new = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "sh", "-c", "echo $$; read _"]
+    with subprocess.Popen(new, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as unshare:
+        assert unshare.stdout is not None and unshare.stdout.readline() == "1\n"
+        init = Init.of(_child_of(unshare))
+        enter = ["nsenter", f"--target={init.pid}", "--user", "--preserve-credentials", "--pid", "cat"]
+        with subprocess.Popen(enter, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as entered:
+            assert entered.stdin is not None and entered.stdout is not None
+            entered.stdin.write("in\n")
+            entered.stdin.flush()
+            assert entered.stdout.readline() == "in\n"
+            assert init.serves()
+            entered.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, entered.pid, os.WSTOPPED | os.WNOWAIT)
+            os.kill(init.pid, signal.SIGKILL)
+            until = time.monotonic() + 10
+            while init.serves() and time.monotonic() < until:
+                time.sleep(0.01)
+            assert init.alive() and not init.serves()
+            entered.send_signal(signal.SIGCONT)
+        unshare.wait(10)
+    assert not init.alive() and not init.serves()
+
+
+def _child_of(process: subprocess.Popen[str]) -> int:
+    """Return the PID of a process's only child."""
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii"))
 
 
 def test_a_stranger_with_the_pid_is_left_alone(stranger: subprocess.Popen[bytes]) -> None:
