@@ -168,11 +168,11 @@ class Runner:
     # --- quietly: nothing is sent, nothing is told, and no counter moves ---------------------------------------------
 
     def look(self) -> str:
-        """Return a text that stays the same for as long as nobody changes what the step's cheap checks read.
+        """Return a text that stays the same for as long as nobody changes the rules that the lab is about.
 
-        It is empty for a step that has none. Raise InfrastructureError if a machine can't be asked.
+        Nor anything else that the step's cheap checks read. Raise InfrastructureError if a machine can't be asked.
         """
-        settings: dict[str, list[str]] = {}
+        settings: dict[str, list[str]] = {self.lab.table_of: []}
         for check in filter(is_cheap, self.step.checks):
             if isinstance(check.expects, SysctlCheck):
                 settings.setdefault(check.expects.machine, []).append(check.expects.key)

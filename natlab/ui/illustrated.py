@@ -57,8 +57,12 @@ class Illustrated:
 
     def show(self, keys: Keybar) -> None:
         """See Editor; something has happened, or else there would be nothing new to show."""
-        self._look()
-        self._editor.show(self._drawn(keys))
+        with self._lock:
+            if not self._stale:  # what no event has told of was nobody's measuring
+                self._stale, self._result = True, None
+        if not self._wait:  # what is printed once is found, and printed, at the next read
+            self._look()
+            self._editor.show(self._drawn(keys))
 
     def interrupt(self) -> None:
         """See Editor."""

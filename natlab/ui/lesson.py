@@ -37,7 +37,7 @@ class Lesson:
         self._screen = screen
         self._editor = editor
         self._keyboard = Keyboard(editor)
-        self._onlooker = Onlooker(runner, self._noticed, self._lost)
+        self._onlooker = Onlooker(runner, self._noticed, self._changed, self._lost)
         self._watch = Watch(self._look)
         self._news = News(editor)
         self._tutor = Tutor(runner, screen)
@@ -113,13 +113,18 @@ class Lesson:
     def _typed(self) -> Typed:
         """Offer what can be done, and return what the learner wants; what happens elsewhere meanwhile is looked at."""
         place, step = self._place, self._step
-        keys = self._keys()
+        self._keys = self._keys_now()
         prompt = f"{step.machine} ({place.index + 1} of {len(self._lab.steps)})$ "
+        self._onlooker.resume()
         with self._watch.during():
-            return self._keyboard.next(visible(prompt), keys, self._cleared)
+            return self._keyboard.next(visible(prompt), self._keys, self._cleared)
 
-    def _keys(self) -> Keybar:
+    def _keys_now(self) -> Keybar:
         return keybar(self._lab, self._place, self._offered(), furthest=self._furthest)
+
+    def _show_keys(self) -> None:
+        self._keys = self._keys_now()
+        self._editor.show(self._keys)
 
     def _offered(self) -> str:
         """Put what comes next before the learner, if it isn't yet, and say what Enter does."""
@@ -141,12 +146,15 @@ class Lesson:
     # --- what happens elsewhere: called while the learner may type --------------------------------------------------
 
     def _look(self) -> None:
-        if self._begun and not self._may_go_on() and not self._news.waits:
-            self._onlooker.look()
+        if self._begun and not self._news.waits:
+            self._onlooker.look(done=self._may_go_on())
 
     def _noticed(self, found: Noticed) -> None:
         self._news.have_told(functools.partial(self._passed_elsewhere, found))
         self._editor.interrupt()
+
+    def _changed(self) -> None:
+        self._editor.show(self._keys)  # the same as before, but the packet's way may be another
 
     def _lost(self, error: MachineUnreachable) -> None:
         self._news.have_told(functools.partial(self._gone, error))
@@ -158,13 +166,13 @@ class Lesson:
         for event in found.events:
             self._runner.emit(event)
         self._judge(found.result)
-        self._editor.show(self._keys())
+        self._show_keys()
 
     def _gone(self, error: MachineUnreachable) -> None:
         """Say that a machine is gone, and how it comes back."""
         self._place.troubled = self._asked = True
         self._screen.broken(error, self._place.index + 1)
-        self._editor.show(self._keys())
+        self._show_keys()
 
     # --- what the learner does --------------------------------------------------------------------------------------
 

@@ -22,17 +22,24 @@ class Noticed:
 class Onlooker:
     """Looks at the machines of a step, and probes only if what it sees has changed and promises something.
 
-    It tells of a step that has come to pass, and once of a machine that is gone; what else it fails at is its own
-    affair. Called by one thread at a time.
+    It tells of a step that has come to pass, of a change that came to nothing, and once of a machine that is gone; what
+    else it fails at is its own affair. Called by one thread at a time.
     """
 
     def __init__(
-        self, runner: Runner, passed: Callable[[Noticed], None], lost: Callable[[MachineUnreachable], None]
+        self,
+        runner: Runner,
+        passed: Callable[[Noticed], None],
+        changed: Callable[[], None],
+        lost: Callable[[MachineUnreachable], None],
     ) -> None:
         self._runner = runner
         self._passed = passed
+        self._changed = changed
         self._lost = lost
         self._known: str | None = None
+        self._seen: str | None = None
+        """What the last look found, if nothing but looking was done since."""
         self._promising = False
         self._told = False
 
@@ -44,8 +51,12 @@ class Onlooker:
         """Take note of what the learner's own checking has found: it needs no probing again."""
         self._promising = _pass(tuple(each for each in result.results if is_cheap(each.check)))
 
-    def look(self) -> None:
-        """Look once."""
+    def resume(self) -> None:
+        """Begin to look again: what the learner's own doing has changed in between was nobody else's."""
+        self._seen = None
+
+    def look(self, *, done: bool) -> None:
+        """Look once; `done` says that the step has passed already, so that nothing is probed."""
         try:
             seen = self._runner.look()
         except MachineUnreachable as error:
@@ -56,22 +67,29 @@ class Onlooker:
         except InfrastructureError:
             return
         self._told = False
+        before, self._seen = self._seen, seen
         known, self._known = self._known, seen
         promising, self._promising = self._promising, False
-        if seen and known is not None and seen != known and not promising:
-            self._consider()
+        passed = self._consider() if not (done or promising or known in (None, seen)) else False
+        if before not in (None, seen) and not passed:
+            self._changed()
 
-    def _consider(self) -> None:
-        """Measure what costs nothing, and the rest only if that has passed: a probe moves the counters it goes past."""
+    def _consider(self) -> bool:
+        """Measure what costs nothing, and the rest only if that has passed: a probe moves the counters it goes past.
+
+        Return whether all has.
+        """
         standing = self._runner.standing()
         if any(each.verdict.outcome is Outcome.CANNOT_TELL for each in standing):
             self._known = ""  # no look gives this: the next one considers again
         if not _pass(standing):
-            return
+            return False
         events: list[Event] = []
         result = self._runner.verify(events.append)
-        if result.outcome is Outcome.PASSED:
-            self._passed(Noticed(result, tuple(events)))
+        if result.outcome is not Outcome.PASSED:
+            return False
+        self._passed(Noticed(result, tuple(events)))
+        return True
 
 
 def _pass(results: tuple[CheckResult, ...]) -> bool:

@@ -75,8 +75,22 @@ def test_rules_that_promise_nothing_are_not_told_and_move_no_counter(root_learne
         root_learner.on("vm-1", DNAT.replace("-p tcp -d 192.168.122.34 --dport 80", ""))
         wrong = DNAT.replace("192.168.122.179:80", "192.168.122.1:80")
         root_learner.on("vm-1", f"iptables -t nat -F; {wrong}")
-        assert terminal.child.expect_exact([NOTICED, "✗", pexpect.TIMEOUT], timeout=3) == 2
+        assert terminal.child.expect_exact([NOTICED, "✗ failed", pexpect.TIMEOUT], timeout=3) == 2
         assert "[0:0] -A PREROUTING" in root_learner.on("vm-1", "iptables-save -c -t nat").stdout
+
+
+def test_the_packets_way_follows_what_is_done_elsewhere(learner: Learner) -> None:
+    """In a step that it does not complete, and in one that has passed."""
+    with lesson(learner) as terminal:
+        to_step(terminal, 2)
+        for line in ("", FORWARD):
+            terminal.types(line, PROMPTS[1])
+            terminal.shows("vm-1 refuses: nothing listens on port 80")
+            learner.on("vm-1", "iptables -A INPUT -j DROP")
+            terminal.shows("✗ stops: INPUT of vm-1 drops it")
+            learner.on("vm-1", "iptables -F")
+            terminal.shows("vm-1 refuses: nothing listens on port 80")
+        assert NOTICED not in terminal.raw
 
 
 def test_machines_that_end_meanwhile_are_told_of_once(learner: Learner) -> None:

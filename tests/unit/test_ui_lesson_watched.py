@@ -167,15 +167,30 @@ def test_what_the_learners_own_command_changed_is_not_probed_again(monkeypatch: 
     assert sitting.runner.verified == 1
 
 
-def test_a_step_that_has_passed_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(desk: Desk) -> str:
-        looked = desk.looked
-        before = looked.looks
-        time.sleep(0.05)
-        assert looked.looks == before
+def test_a_step_that_has_passed_is_not_probed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sitting, looked, _ = sat(monkeypatch, FORWARD, unnoticed("something else"))
+    assert (looked.stood, sitting.runner.verified) == (1, 1), "as the lesson is come back to, and for the command"
+
+
+@pytest.mark.parametrize("before", [(), (FORWARD,)], ids=["a step that is open", "a step that has passed"])
+def test_a_change_that_completes_nothing_has_the_way_drawn_anew(
+    monkeypatch: pytest.MonkeyPatch, before: tuple[str, ...]
+) -> None:
+    def happen(desk: Desk) -> str:
+        looks(desk)
+        bars = len(desk.keys)
+        desk.sitting.world.ran.append("something else")
+        until(lambda: len(desk.keys) > bars)
+        looks(desk, 3)
+        assert desk.keys[bars:] == [desk.keys[bars - 1]], "once, and the keys are as they were"
         return "h"
 
-    sat(monkeypatch, FORWARD, read)
+    sat(monkeypatch, *before, happen)
+
+
+def test_what_the_learners_own_command_changed_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, desk = sat(monkeypatch, unnoticed(), "something else", unnoticed())
+    assert len(desk.keys) == 4, "one for each line that was read"
 
 
 def test_a_cheap_check_that_cannot_tell_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

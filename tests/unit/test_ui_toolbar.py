@@ -131,6 +131,34 @@ def test_where_it_can_be_replaced_nobody_waits_for_it() -> None:
     editor.close()
 
 
+def test_what_was_measured_before_a_change_elsewhere_is_no_measure_of_what_comes_after() -> None:
+    given: list[StepResult | None] = []
+
+    def find(result: StepResult | None) -> Way:
+        given.append(result)
+        return way(f"way {len(given)}")
+
+    recorder = Recorder()
+    editor = Illustrated(recorder, find, wait=False)
+    editor(StepEnded(RESULT, 1, 2))
+    editor.show(BARE)  # of what an event has told already
+    editor.close()
+    editor.show(BARE)
+    editor.close()
+    assert given == [RESULT, None]
+    assert "way 2" in told(recorder.bars[-1])
+
+
+def test_a_change_elsewhere_is_printed_at_the_next_prompt() -> None:
+    recorder, ends = Recorder(), iter(["first", "second"])
+    editor = Illustrated(recorder, lambda result: way(next(ends)), wait=True)
+    editor.read("$ ", BARE)
+    editor.show(BARE)
+    assert len(recorder.bars) == 1
+    editor.read("$ ", BARE)
+    assert "second" in told(recorder.bars[1])
+
+
 def test_the_way_does_not_give_the_answer_away_while_a_question_is_open() -> None:
     recorder, open_question = Recorder(), replace(BARE, asking=True)
     editor = Illustrated(recorder, lambda result: way("found"), wait=True)
