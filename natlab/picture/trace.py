@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from natlab.picture.canvas import LINE, Canvas, width_of, wrapped
-from natlab.picture.ways import Stop, Way, dies_on, stops, ways_of, worth_showing
+from natlab.picture.ways import Stop, dies_on, stops, worth_showing
 from natlab.trace.model import Change, Packet, Passage, Remembered, Rewriting, Trace
+from natlab.trace.ways import Way, ways_of
 
 _MARGIN = 24
 _GAP = 28
@@ -46,7 +47,7 @@ class _Drawing:
     def __init__(self, trace: Trace, machines: Mapping[str, str]) -> None:
         self._trace = trace
         self._canvas = Canvas()
-        self._ways = ways_of(trace)
+        self._ways = ways_of(trace.passages)
         self._shown = worth_showing(trace, self._ways)
         self._places = _columns(trace, machines, self._shown)
         last = list(self._places.values())[-1]

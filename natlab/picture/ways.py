@@ -1,33 +1,12 @@
-"""A trace's passages, taken apart into the ways of single packets: a timeline mixes them, a picture must not."""
+"""What of a trace is drawn: the ways that tell its story, and their stops."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from natlab.trace.model import Hook, Packet, Passage, Trace
-
-
-@dataclass(slots=True)
-class Way:
-    """One packet's passages, in order."""
-
-    passages: list[Passage] = field(default_factory=list)
-
-    @property
-    def first(self) -> Passage:
-        return self.passages[0]
-
-    @property
-    def last(self) -> Passage:
-        return self.passages[-1]
-
-    def takes(self, passage: Passage) -> bool:
-        """Say whether this packet could be seen there: it is the same one, not yet delivered, and not there before."""
-        been = {(each.machine, each.hook) for each in self.passages}
-        ended = self.last.hook is Hook.INPUT or self.last.after is None
-        same = _identity(self.last.before) == _identity(passage.before)
-        return same and not ended and (passage.machine, passage.hook) not in been
+from natlab.trace.model import Passage, Trace
+from natlab.trace.ways import Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +18,6 @@ class Stop:
     @property
     def machine(self) -> str:
         return self.passages[0].machine
-
-
-def ways_of(trace: Trace) -> list[Way]:
-    """Return every packet's way, in the order in which they set out."""
-    ways: list[Way] = []
-    for passage in trace.passages:
-        for way in ways:
-            if way.takes(passage):
-                way.passages.append(passage)
-                break
-        else:
-            ways.append(Way([passage]))
-    return ways
 
 
 def worth_showing(trace: Trace, ways: Sequence[Way]) -> list[Way]:
@@ -91,7 +57,3 @@ def stops(way: Way) -> Iterator[Stop]:
             quiet.append(passage)
     if quiet:
         yield Stop(tuple(quiet))
-
-
-def _identity(packet: Packet) -> tuple[object, ...]:
-    return packet.protocol, packet.flags, packet.seq, packet.ack, packet.length, packet.icmp

@@ -37,7 +37,7 @@ def death_of(stops: Sequence[Stop], lab: Lab, facts: Mapping[str, Facts], *, ref
     at = _reply(stops, server, arrived)
     if at is None:
         why = f"it reached {server}, and {server} did not answer: its program hangs, or wants no answer"
-        return Death(server, Hook.INPUT, why)
+        return Death(server, Hook.INPUT, why, brief="no answer from here")
     reply = way_of(stops, at)
     if (death := _ended(reply, lab, facts)) is not None:
         return death
@@ -93,7 +93,7 @@ def _ended(way: Sequence[Stop], lab: Lab, facts: Mapping[str, Facts]) -> Death |
     decision = _filtered(last, here)
     words = _by(decision) or "natlab can't tell by what"
     why = f"{last.machine} {last.hook}: {rewritten}then stopped before POSTROUTING: {words}"
-    return Death(last.machine, last.hook, why, _rule_of(last, decision))
+    return Death(last.machine, last.hook, why, _rule_of(last, decision), words)
 
 
 def _rewritten(stop: Stop) -> str:
@@ -106,7 +106,7 @@ def _rewritten(stop: Stop) -> str:
 def _stopped_in(last: Stop, here: Facts) -> Death:
     decision = _filtered(last, here)
     words = _by(decision) or "stopped there, natlab can't tell by what"
-    return Death(last.machine, last.hook, f"{last.machine} {last.hook}: {words}", _rule_of(last, decision))
+    return Death(last.machine, last.hook, f"{last.machine} {last.hook}: {words}", _rule_of(last, decision), words)
 
 
 def _filtered(last: Stop, here: Facts) -> Decision:
@@ -126,13 +126,15 @@ def _rule_of(last: Stop, decision: Decision) -> tuple[str, ...]:
 
 
 def _not_routed(last: Stop, here: Facts, rewritten: str) -> Death:
-    goes = _after(last).destination
-    then = f"{last.machine} {last.hook}: {rewritten}{'then ' if rewritten else ''}dropped at the routing decision: "
+    goes, evidence = _after(last).destination, tuple[str, ...]()
     if goes.address != here.knowledge.address and not here.forwards:
-        return Death(last.machine, last.hook, f"{then}ip_forward is 0", (f"{last.machine}: net.ipv4.ip_forward = 0",))
-    if here.knowledge.ruleset.interface_to(goes.address) is None:
-        return Death(last.machine, last.hook, f"{then}there is no route to {goes.address}")
-    return Death(last.machine, last.hook, f"{then}natlab can't tell why")
+        brief, evidence = "ip_forward is 0", (f"{last.machine}: net.ipv4.ip_forward = 0",)
+    elif here.knowledge.ruleset.interface_to(goes.address) is None:
+        brief = f"there is no route to {goes.address}"
+    else:
+        brief = "natlab can't tell why"
+    then = f"{rewritten}{'then ' if rewritten else ''}dropped at the routing decision: {brief}"
+    return Death(last.machine, last.hook, f"{last.machine} {last.hook}: {then}", evidence, brief)
 
 
 def _not_arrived(last: Stop, lab: Lab, rewritten: str) -> Death:
@@ -140,8 +142,10 @@ def _not_arrived(last: Stop, lab: Lab, rewritten: str) -> Death:
     owner = next((machine.name for machine in lab.machines if machine.address == goes.address), None)
     left = f"{last.machine} POSTROUTING: {rewritten}sent to {goes}"
     if owner is None:
-        return Death(last.machine, last.hook, f"{left}, and no machine of the lab has that address")
-    return Death(last.machine, last.hook, f"{left}, and {owner} never saw it: its interface may be down")
+        brief = "no machine of the lab has that address"
+        return Death(last.machine, last.hook, f"{left}, and {brief}", brief=brief)
+    brief = f"{owner} never saw it"
+    return Death(last.machine, last.hook, f"{left}, and {brief}: its interface may be down", brief=brief)
 
 
 def _stranger(stops: Sequence[Stop], asked: Stop, reply: Sequence[Stop], server: str) -> Death | None:
@@ -157,9 +161,10 @@ def _stranger(stops: Sequence[Stop], asked: Stop, reply: Sequence[Stop], server:
         and is_reply_to(stop.enters.parsed.packet, came)
         for stop in stops
     )
-    why = f"{server} answered {came.destination.address} directly: {asked.machine} has no such connection"
+    brief = f"{asked.machine} has no such connection"
+    why = f"{server} answered {came.destination.address} directly: {brief}"
     evidence = (f"{asked.machine} asked {_end(question.destination)}; the answer comes from {_end(came.source)}",)
-    return Death(asked.machine, Hook.INPUT, f"{why} and reset it" if reset else why, evidence)
+    return Death(asked.machine, Hook.INPUT, f"{why} and reset it" if reset else why, evidence, brief)
 
 
 def _end(end: Endpoint) -> str:

@@ -98,6 +98,7 @@ def _death(death: Death) -> dict[str, Any]:
         "machine": death.machine,
         "hook": str(death.hook),
         "why": _text(death.why),
+        "brief": _text(death.brief),
         "evidence": [_text(line) for line in death.evidence],
     }
 

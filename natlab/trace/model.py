@@ -90,12 +90,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """Where a packet ended that should have gone on, and why."""
+    """Where a packet ended that should have gone on, and why: in a sentence, and `brief`, in a few words."""
 
     machine: str
     hook: Hook
     why: str
     evidence: tuple[str, ...] = ()
+    brief: str = ""
 
 
 @dataclass(frozen=True, slots=True)

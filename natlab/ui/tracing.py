@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 
 from natlab.model import Lab
-from natlab.trace.model import Change, Death, Hook, Passage, Rewriting, Trace
+from natlab.trace.model import Change, Death, Passage, Rewriting, Trace
+from natlab.trace.ways import Way, ways_of
 from natlab.ui.ink import Ink, Sheet
 
 _MARK, _STOP = "*", "✗"
@@ -60,7 +62,7 @@ def _lines(ink: Ink, trace: Trace, lab: Lab, *, everything: bool) -> Iterator[Re
     yield ink.text("   ".join(f"{machine.name} {machine.address}" for machine in lab.machines), "dim")
     told: set[tuple[object, ...]] = set()
     folded: list[str] = []
-    for packet in _once_each(_packets(trace.passages)):
+    for packet in _once_each(ways_of(trace.passages)):
         if not everything and packet.way in told and "SYN" not in packet.kind:
             folded.append(packet.kind)
             continue
@@ -68,8 +70,8 @@ def _lines(ink: Ink, trace: Trace, lab: Lab, *, everything: bool) -> Iterator[Re
         yield ink.text("")
         yield ink.text(packet.kind, "bold")
         yield from _way(ink, packet.passages, everything=everything)
-        if trace.death is not None and _dies_after(trace.death, packet.passages[-1]):
-            yield _row(ink, _STOP, trace.death.machine, "stops here", "", "bold red")
+        if trace.death is not None:
+            yield from _end(ink, trace.death, packet.passages[-1])
         if packet.again:
             yield ink.text(f"  again, {_times(packet)}", "dim")
     if folded:
@@ -78,36 +80,21 @@ def _lines(ink: Ink, trace: Trace, lab: Lab, *, everything: bool) -> Iterator[Re
     yield from _ending(ink, trace)
 
 
-def _dies_after(death: Death, last: Passage) -> bool:
-    return last.after is not None and (last.machine, last.hook) == (death.machine, death.hook)
+def _end(ink: Ink, death: Death, last: Passage) -> Iterator[RenderableType]:
+    """Say what ended the packet, if it is the one that ended: in a hook, which has said that, or just after it."""
+    if (last.machine, last.hook) != (death.machine, death.hook):
+        return
+    if last.after is not None:
+        yield _row(ink, _STOP, death.machine, "stops here", death.brief, "bold red")
+    elif death.brief:
+        yield _beneath(ink, death.brief)
 
 
-def _packets(passages: Sequence[Passage]) -> Iterator[_Packet]:
-    """Yield the packets that a merged timeline is made of."""
-    way: list[Passage] = []
-    for passage in passages:
-        if way and (_identity(passage) != _identity(way[0]) or _starts_again(passage, way)):
-            yield _Packet(tuple(way))
-            way = []
-        way.append(passage)
-    if way:
-        yield _Packet(tuple(way))
-
-
-def _identity(passage: Passage) -> tuple[object, ...]:
-    packet = passage.before
-    return packet.protocol, packet.kind, packet.seq, packet.ack, packet.length
-
-
-def _starts_again(passage: Passage, way: Sequence[Passage]) -> bool:
-    """Say whether a packet begins here that looks like the one before: sent again, or an echo of it as an answer."""
-    return passage.hook is Hook.OUTPUT or (passage.machine, passage.hook) == (way[0].machine, way[0].hook)
-
-
-def _once_each(packets: Iterator[_Packet]) -> Iterator[_Packet]:
+def _once_each(ways: Iterable[Way]) -> Iterator[_Packet]:
     """Yield the packets, those that were sent again the same way only once."""
     last: _Packet | None = None
-    for packet in packets:
+    for way in ways:
+        packet = _Packet(tuple(way.passages))
         if last is not None and packet.repeats(last):
             last = _Packet(last.passages, (*last.again, packet.passages[0].seconds - last.passages[0].seconds))
             continue
@@ -148,10 +135,11 @@ def _way(ink: Ink, passages: Sequence[Passage], *, everything: bool) -> Iterator
 
 
 def _unchanged(ink: Ink, passages: Sequence[Passage], *, ttl: bool) -> Iterator[RenderableType]:
-    hooks = " ".join(passage.hook for passage in passages)
+    hooks = textwrap.wrap(" ".join(passage.hook for passage in passages), _HOOKS)
     if ttl:  # beside the hook: after the addresses it would not fit into 80 columns
-        hooks = f"{hooks:{0 if ink.narrow else _HOOK}} ttl {passages[-1].before.ttl}"
-    yield _row(ink, " ", passages[0].machine, hooks, _ends(passages[-1]), "")
+        hooks = [f"{' '.join(hooks):{0 if ink.narrow else _HOOK}} ttl {passages[-1].before.ttl}"]
+    for line in hooks:
+        yield _row(ink, " ", passages[0].machine, line, _ends(passages[-1]), "")
 
 
 def _ends(passage: Passage) -> str:
@@ -165,7 +153,11 @@ def _change(ink: Ink, passage: Passage, change: Change) -> Iterator[RenderableTy
     if change.rule is not None:
         counted = "" if change.packets is None else f" ({change.packets} packet{'s' * (change.packets != 1)})"
         by = f"-A {change.rule.chain} {change.rule.spec}{counted}"
-    yield ink.indented(ink.text(by, "dim"), 4 if ink.narrow else 3 + _MACHINE)
+    yield _beneath(ink, by)
+
+
+def _beneath(ink: Ink, words: str) -> RenderableType:
+    return ink.indented(ink.text(words, "dim"), 4 if ink.narrow else 3 + _MACHINE)
 
 
 def _stop(ink: Ink, mark: str, passage: Passage, what: str, words: str) -> RenderableType:

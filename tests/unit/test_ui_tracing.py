@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -53,6 +54,14 @@ def test_a_packet_that_was_sent_again_is_told_once_with_its_times() -> None:
 
 def test_later_packets_the_same_way_are_counted_and_shown_if_all_is_wanted() -> None:
     assert drawn(WHOLE).count("un-DNAT") < drawn(WHOLE, everything=True).count("un-DNAT")
+
+
+def test_a_machine_that_only_passes_packets_on_has_room_for_its_hooks() -> None:
+    passages = tuple(replace(each, changes=(), after=each.before) for each in WHOLE.passages)
+    lines = drawn(replace(WHOLE, passages=passages)).splitlines()
+    ways = [line for line in lines if " → " in line]
+    assert {line.index(" → ") - len(line.split(" → ")[0].split()[-1]) for line in ways} == {34}
+    assert any("PREROUTING FORWARD " in line for line in ways)
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -106,6 +106,7 @@ DNAT_ONLY = Trace(
         Hook.PREROUTING,
         "rewritten to 192.168.122.179:80, then dropped at the routing decision: ip_forward is 0",
         ("vm-1: net.ipv4.ip_forward = 0", "vm-1: IpInAddrErrors rose by 3"),
+        "ip_forward is 0",
     ),
     "host asked 192.168.122.34:80: no answer within 2 s. vm-1 PREROUTING: rewritten to 192.168.122.179:80, then "
     "dropped at the routing decision: ip_forward is 0.",
@@ -126,7 +127,12 @@ NO_SNAT = Trace(
     REQUEST,
     tuple(_past_the_host()),
     _entry("SYN_SENT", Tuple(SERVER.address, CLIENT.address, SERVER.port, CLIENT.port), unreplied=True),
-    Death("host", Hook.INPUT, "vm-2 answered 192.168.122.1 directly: host has no such connection and reset it"),
+    Death(
+        "host",
+        Hook.INPUT,
+        "vm-2 answered 192.168.122.1 directly: host has no such connection and reset it",
+        brief="host has no such connection",
+    ),
     "host asked 192.168.122.34:80: no answer within 2 s. vm-2 answered 192.168.122.1 directly: host has no such "
     "connection and reset it.",
 )
@@ -154,7 +160,7 @@ DROPPED = Trace(
     REQUEST,
     (*_rewritten(), through("vm-1", Hook.FORWARD, replace(_INSIDE, ttl=63), dies=True)),
     (),
-    Death("vm-1", Hook.FORWARD, "dropped by its policy", ("vm-1: :FORWARD DROP",)),
+    Death("vm-1", Hook.FORWARD, "dropped by its policy", ("vm-1: :FORWARD DROP",), "dropped by its policy"),
     "host asked 192.168.122.34:80: no answer within 2 s. vm-1 FORWARD: dropped by its policy.",
     lost=3,
 )
