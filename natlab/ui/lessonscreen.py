@@ -145,9 +145,9 @@ class LessonScreen:
         """Go on in a line of one's own, wherever a command's output has ended.
 
         A terminal does not tell where that is; a line's worth of blanks ends in the same line only if it began at the
-        margin.
+        margin. Where nothing is ever drawn over, there is an empty line in any case.
         """
-        if isinstance(self._console, PlainConsole):
+        if isinstance(self._console, PlainConsole) or self._console.is_dumb_terminal:
             self._show(_BLANK)
         elif self._console.is_terminal:
             self._console.file.write(" " * self._console.width + "\r")

@@ -115,6 +115,12 @@ class Terminal:
         """What stands on the screen, without the blanks at the ends of its lines."""
         return [line.rstrip() for line in self._display.display]
 
+    @property
+    def colours(self) -> set[tuple[str, str]]:
+        """The colours of the letters on the screen, each with that of its ground; "default" is the terminal's own."""
+        cells = (cell for row in self._display.buffer.values() for cell in row.values() if cell.data.strip())
+        return {(cell.bg, cell.fg) if cell.reverse else (cell.fg, cell.bg) for cell in cells}
+
     def resize(self, columns: int, rows: int) -> None:
         self._display.resize(rows, columns)
         self.child.setwinsize(rows, columns)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 
 import pexpect
 import pytest
 
-from tests.integration.conftest import ROOT, Learner
+from tests.goldens import GOLDEN, compare
+from tests.integration.conftest import Learner
 from tests.integration.screen import Terminal, at_terminal
 from tests.integration.test_lesson import DNAT, FORWARD, LAB, PROMPTS, SNAT
 
-GOLDEN = ROOT / "tests/golden/screens"
 SOLVED = "un-NAT: 192.168.122.34:80"
 
 
@@ -33,19 +32,17 @@ def leaves(terminal: Terminal) -> None:
 
 
 def same_as_golden(name: str, terminal: Terminal, place: str) -> None:
-    """Compare the toolbar, but for its counters and times, with the golden one, as soon as all of it is drawn."""
-    file = GOLDEN / f"screen-{name}.txt"
-    if os.environ.get("NATLAB_GOLDEN") == "write":
-        time.sleep(1)
-        file.write_text(_without_times(toolbar(terminal, place)), encoding="utf-8")
-    golden, until = file.read_text(encoding="utf-8"), time.monotonic() + 10
-    while _without_times(toolbar(terminal, place)) != golden and time.monotonic() < until:
+    """Compare the toolbar, but for its times, with the golden one, as soon as all of it is drawn."""
+    kept, until = GOLDEN / f"screens/screen-{name}.txt", time.monotonic() + 10
+    while time.monotonic() < until:
+        if kept.exists() and _without_times(toolbar(terminal, place)) == kept.read_text(encoding="utf-8"):
+            break
         terminal.child.expect([".+", pexpect.TIMEOUT], timeout=0.2)
-    assert _without_times(toolbar(terminal, place)) == golden
+    compare(f"screens/screen-{name}.txt", _without_times(toolbar(terminal, place)))
 
 
 def _without_times(rows: list[str]) -> str:
-    return re.sub(r"\d+\.\d+ s\b", "N s", "\n".join(rows).rstrip() + "\n")
+    return re.sub(r"\d+(\.\d+)? (m?s)\b", r"N \2", "\n".join(rows).rstrip() + "\n")
 
 
 def toolbar(terminal: Terminal, place: str) -> list[str]:
@@ -68,6 +65,35 @@ def test_what_is_in_sight_at_each_step(root_learner: Learner, columns: int, envi
             terminal.shows(SOLVED)
         same_as_golden(f"step-4-{columns}", terminal, "step 4 of 5")
         leaves(terminal)
+
+
+def test_its_colours_read_on_light_and_on_dark(root_learner: Learner) -> None:
+    """Whatever the terminal's own two colours are, nothing is written in one of them, or on anything else."""
+    with at_terminal(root_learner, "run", LAB, rows=40) as terminal:
+        solve(terminal, 3)
+        terminal.types("", PROMPTS[2])
+        terminal.types("", PROMPTS[2])  # past the question
+        terminal.types("n", PROMPTS[2])
+        terminal.shows("vm-1 refuses: nothing listens on port 80")
+        seen = terminal.colours
+        leaves(terminal)
+    assert {ground for _, ground in seen} == {"default"}
+    assert {"default", "green"} <= {letter for letter, _ in seen} <= {"default", "green", "red", "brown", "cyan"}
+
+
+@pytest.mark.parametrize(("name", "options", "terminal_type"), [("dumb", [], "dumb"), ("plain", ["--plain"], "xterm")])
+def test_all_that_a_terminal_without_redrawing_gets(
+    root_learner: Learner, name: str, options: list[str], terminal_type: str
+) -> None:
+    with at_terminal(root_learner, "run", LAB, *options, environment={"TERM": terminal_type}) as terminal:
+        solve(terminal, 3)
+        terminal.types("", PROMPTS[2])
+        terminal.types(DNAT.replace("PREROUTING", "OUTPUT"), PROMPTS[2])
+        terminal.types("?", PROMPTS[2])
+        leaves(terminal)
+        shown = terminal.raw.replace("\x1b[?2004h", "").replace("\x1b[?2004l", "")  # pasting, which nobody sees
+    assert "\x1b" not in shown
+    compare(f"screens/whole-{name}.txt", _without_times(shown.replace("\r", "").splitlines()))
 
 
 def test_a_wrong_rule_and_its_repair_show_in_the_way(root_learner: Learner) -> None:

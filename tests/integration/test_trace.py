@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -14,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.goldens import compare
 from tests.integration.conftest import Learner
 
-GOLDEN = ROOT / "tests/golden/traces"
 LAB = "dnat-basic"
 FORWARD = "sysctl -qw net.ipv4.ip_forward=1"
 DNAT = "iptables -t nat -A PREROUTING -p tcp -d 192.168.122.34 --dport 80 -j DNAT --to-destination 192.168.122.179:80"
@@ -88,11 +86,7 @@ def _end(end: dict[str, Any]) -> str:
 
 
 def is_golden(name: str, text: str) -> None:
-    file = GOLDEN / f"{name}.txt"
-    if os.environ.get("NATLAB_GOLDEN") == "write":
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    assert text == file.read_text(encoding="utf-8")
+    compare(f"traces/{name}.txt", text)
 
 
 def test_each_state_of_the_lab(lab: Learner) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from check_world import DNAT, SNAT, make_world, rules
 from test_diagnose import ANY_PORT_80, LISTENS, PAGE, machine
-from ui_story import compare, shown, shown_plainly
+from ui_story import shown, shown_plainly
 
 from natlab.checks.base import World
 from natlab.diagnose.way import Reach, Way
@@ -16,6 +16,7 @@ from natlab.errors import MachineUnreachable
 from natlab.model import CheckResult, CheckSpec, HttpExpect, Outcome, Step, StepResult, Verdict
 from natlab.testing import ScriptedMachine
 from natlab.ui.diagram import render_way
+from tests.goldens import compare
 
 PROGRAMS = ("sh", "sysctl", "conntrack")
 UNREADABLE = "PREROUTING -m u32 --u32 0x0=0x1 -j DNAT --to-destination 192.168.122.9:80"

@@ -21,9 +21,10 @@ import yaml
 from natlab.errors import ExitCode, LabError
 from natlab.labfile import load, parse
 from natlab.labfile.source import LARGEST_FILE
+from tests.goldens import GOLDEN, compare
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "labs"
-CASES = sorted(folder.name for folder in GOLDEN.iterdir() if folder.name != "good")
+LABS = GOLDEN / "labs"
+CASES = sorted(folder.name for folder in LABS.iterdir() if folder.name != "good")
 QUICK = 2.0
 """Seconds. What is meant to exhaust a reader takes a thousandth of this when it is refused at once."""
 
@@ -32,7 +33,7 @@ QUICK = 2.0
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of the good lab, by a path that shows nothing of this computer."""
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(GOLDEN / "good", "lab")
+    shutil.copytree(LABS / "good", "lab")
     return Path("lab")
 
 
@@ -68,13 +69,10 @@ def test_a_prediction_knows_its_answer(lab: Path) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_bad_lab_is_told_in_one_line(lab: Path, name: str) -> None:
-    for file in (GOLDEN / name).iterdir():
+    for file in (LABS / name).iterdir():
         if file.name != "expected.txt":
             shutil.copy(file, lab)
-    found, expected = told(lab), GOLDEN / name / "expected.txt"
-    if os.environ.get("NATLAB_GOLDEN") == "write":
-        expected.write_text(found, encoding="utf-8")
-    assert found == expected.read_text(encoding="utf-8")
+    compare(f"labs/{name}/expected.txt", told(lab))
 
 
 # --- what git can't keep as a file, or should not -------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
 
@@ -22,9 +21,7 @@ from natlab.providers.libvirt.xml import (
     subnets_of,
     volume_xml,
 )
-from tests.conftest import ROOT
-
-GOLDEN = ROOT / "tests/golden/libvirt"
+from tests.goldens import GOLDEN, compare
 
 EMBEDDED = DomainPlan(
     name="vm-1",
@@ -73,14 +70,11 @@ DOCUMENTS = {
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_libvirt_is_told_exactly_this(name: str) -> None:
-    file = GOLDEN / f"{name}.xml"
-    if os.environ.get("NATLAB_GOLDEN") == "write":
-        file.write_text(DOCUMENTS[name])
-    assert DOCUMENTS[name] == file.read_text()
+    compare(f"libvirt/{name}.xml", DOCUMENTS[name])
 
 
 def test_no_golden_file_is_left_over() -> None:
-    assert {file.stem for file in GOLDEN.iterdir()} == set(DOCUMENTS)
+    assert {file.stem for file in (GOLDEN / "libvirt").iterdir()} == set(DOCUMENTS)
 
 
 def test_a_domain_of_the_same_name_is_the_same_domain_and_no_other() -> None:

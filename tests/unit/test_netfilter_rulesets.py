@@ -6,7 +6,6 @@ what must come of it. `NATLAB_GOLDEN=write pytest` writes the latter: read the d
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -19,8 +18,9 @@ from natlab.model import PacketSpec, Protocol
 from natlab.netfilter import snapshot
 from natlab.netfilter.evaluate import Decision, Fate, evaluate
 from natlab.netfilter.program import Kind, Ruleset
+from tests.goldens import GOLDEN, compare
 
-FOLDER = Path(__file__).parents[1] / "golden" / "rulesets"
+FOLDER = GOLDEN / "rulesets"
 HOST, VM1, VM2 = map(IPv4Address, ("192.168.122.1", "192.168.122.34", "192.168.122.179"))
 
 PACKETS = (
@@ -69,11 +69,7 @@ def test_there_are_captured_rulesets() -> None:
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_captured_ruleset_reads_as_expected(path: Path) -> None:
-    expected = path.with_suffix(".expected")
-    found = render(path.read_text())
-    if os.environ.get("NATLAB_GOLDEN") == "write":
-        expected.write_text(found)
-    assert found == expected.read_text()
+    compare(f"rulesets/{path.stem}.expected", render(path.read_text()))
 
 
 def test_a_section_that_failed_is_no_empty_table() -> None:

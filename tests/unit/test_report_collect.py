@@ -8,13 +8,14 @@ from itertools import count
 from xml.etree import ElementTree as ET
 
 import pytest
-from ui_story import DOUBT, FAILED, LAB, PASSED, SECOND_FAILS, SECOND_PASSES, Told, compare, result, run, step_result
+from ui_story import DOUBT, FAILED, LAB, PASSED, SECOND_FAILS, SECOND_PASSES, Told, result, run, step_result
 
 from natlab.events import CheckEnded, Event, StepEnded, StepStarted
 from natlab.model import Outcome, Verdict
 from natlab.report.collect import Report
 from natlab.report.json import to_json
 from natlab.report.junit import to_junit
+from tests.goldens import compare
 
 
 def report_of(events: list[Event], error: str | None = None) -> Report:

@@ -36,12 +36,11 @@ from natlab.record.story import story_of
 from natlab.record.traces import plain_of, trace_of
 from natlab.report.html import to_html
 from natlab.report.markdown import to_markdown
-from tests.conftest import ROOT
+from tests.goldens import compare
 from tests.unit import traces
 from tests.unit.test_record_book import a_book
 from tests.unit.test_record_rules import rules
 
-GOLDEN = ROOT / "tests/golden/reports/lesson.md"
 EVIL = "iptables -F # </pre><script>alert(1)</script> {{ 7*7 }} `a` ``b`` | \\| *c* \x1b[31m [d](e)"
 
 
@@ -101,10 +100,7 @@ def timeless(markdown: str) -> str:
 
 
 def test_the_markdown_is_as_it_was(tmp_path: Path) -> None:
-    found = timeless(to_markdown(story_of(lesson(tmp_path))))
-    if os.environ.get("NATLAB_GOLDEN") == "write":
-        GOLDEN.write_text(found, encoding="utf-8")
-    assert found == GOLDEN.read_text(encoding="utf-8")
+    compare("reports/lesson.md", timeless(to_markdown(story_of(lesson(tmp_path)))))
 
 
 class Page(HTMLParser):

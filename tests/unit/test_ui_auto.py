@@ -10,11 +10,12 @@ import threading
 
 import pytest
 from rich.console import Console
-from ui_story import SECOND_FAILS, SECOND_PASSES, WIDTHS, Told, compare, console, run, written
+from ui_story import SECOND_FAILS, SECOND_PASSES, WIDTHS, Told, console, run, written
 
 from natlab.events import LabStarted
 from natlab.ui.auto import AutoScreen
 from natlab.ui.console import open_console
+from tests.goldens import compare
 
 
 def screen_of(second: Told, width: int, encoding: str = "utf-8") -> str:

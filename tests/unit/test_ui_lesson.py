@@ -15,7 +15,6 @@ from ui_story import (
     LAB,
     PASSED,
     SNAT,
-    compare,
     console,
     ended,
     step_result,
@@ -56,6 +55,7 @@ from natlab.ui.keys import Editor, LineEditor
 from natlab.ui.lesson import Lesson
 from natlab.ui.lessonplace import LessonEnd
 from natlab.ui.lessonscreen import LessonScreen
+from tests.goldens import compare
 
 Scripted = str | type[BaseException]
 Judge = Callable[[list[str]], Verdict]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from ui_story import DNAT_SPEC, WIDTHS, compare, shown, table
+from ui_story import DNAT_SPEC, WIDTHS, shown, table
 
 from natlab.netfilter.ruleset import Chain, NatTable, Rule
 from natlab.netfilter.tablediff import mark
 from natlab.ui.nattable import render_nat_table
+from tests.goldens import compare
 
 HOSTILE = NatTable(
     (

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from rich.console import RenderableType
-from ui_story import LAB, WIDTHS, compare, shown
+from ui_story import LAB, WIDTHS, shown
 
 from natlab.model import Outcome
 from natlab.providers.base import Finding
@@ -20,6 +20,7 @@ from natlab.ui.overview import (
     render_lab,
     render_labs,
 )
+from tests.goldens import compare
 
 FINDINGS = (
     ProviderFindings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from ui_story import FAILED, LAB, PASSED, compare, shown_plainly, step_result, table
+from ui_story import FAILED, LAB, PASSED, shown_plainly, step_result, table
 
 from natlab.ui.console import open_console
 from natlab.ui.ink import PlainConsole
@@ -12,6 +12,7 @@ from natlab.ui.machines import render_machines
 from natlab.ui.nattable import render_nat_table
 from natlab.ui.prose import render_prose
 from natlab.ui.verdicts import render_check
+from tests.goldens import compare
 
 TABLE = "Before.\n\n| machine | address |\n|---|---|\n| host | 192.168.122.1 |\n| vm-1 | |\n\nAfter."
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 from trace_states import DNAT_ONLY, DROPPED, STATES, UDP, WHOLE
-from ui_story import compare, shown
+from ui_story import shown
 
 from natlab import labfile
 from natlab.trace.model import Trace
 from natlab.ui.tracing import render_trace
 from tests.conftest import ROOT
+from tests.goldens import compare
 
 LAB = labfile.load(ROOT / "labs/dnat-basic")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -43,7 +42,6 @@ from natlab.model import (
 from natlab.netfilter.ruleset import Chain, NatTable, Rule
 from natlab.ui.ink import PlainConsole
 
-GOLDEN = Path(__file__).parent.parent / "golden"
 WIDTHS = (40, 80, 120)
 
 DNAT = (
@@ -206,12 +204,3 @@ def shown_plainly(*what: RenderableType, width: int = 80) -> str:
     for each in what:
         plain.print(each)
     return written(file)
-
-
-def compare(name: str, found: str) -> None:
-    """Compare with the golden file of that name. NATLAB_GOLDEN=write writes it first: read it before you keep it."""
-    path = GOLDEN / name
-    if os.environ.get("NATLAB_GOLDEN") == "write":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(found, encoding="utf-8")
-    assert found == path.read_text(encoding="utf-8")
