@@ -223,13 +223,14 @@ def trace(
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture.")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Send nothing; show what passes for a while.")] = False,
     seconds: Annotated[float | None, typer.Option("--seconds", metavar="N", help="For --watch; default: 10.")] = None,
+    plain: PlainOption = False,
 ) -> int:
     """Send one request, and show its way across all machines, hook by hook."""
     from natlab.cli.tracing import TraceOptions
     from natlab.cli.tracing import trace as traced
 
     options = TraceOptions(target, source, instance, udp, icmp, as_json, everything, pcap, svg, watch, seconds)
-    return traced(Context.of_process(), options)
+    return traced(Context.of_process(plain=plain), options)
 
 
 @app.command("report")

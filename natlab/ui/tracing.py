@@ -157,7 +157,7 @@ def _change(ink: Ink, passage: Passage, change: Change) -> Iterator[RenderableTy
 
 
 def _beneath(ink: Ink, words: str) -> RenderableType:
-    return ink.indented(ink.text(words, "dim"), 4 if ink.narrow else 3 + _MACHINE)
+    return ink.indented(ink.text(words, "dim"), 4 if ink.narrow or ink.plain else 3 + _MACHINE)
 
 
 def _stop(ink: Ink, mark: str, passage: Passage, what: str, words: str) -> RenderableType:
@@ -166,12 +166,18 @@ def _stop(ink: Ink, mark: str, passage: Passage, what: str, words: str) -> Rende
 
 
 def _row(ink: Ink, mark: str, machine: str, hooks: str, words: str, style: str) -> RenderableType:
+    if ink.plain:
+        return ink.text(_in_words(f"{machine}, {hooks}" + f": {words}" * bool(words)))
     if ink.narrow:
         return Group(
             ink.text(f"{mark} {machine} {hooks}", style), ink.indented(ink.text(words, style), 4 * bool(words))
         )
     name = f"{mark} {machine:{_MACHINE}} "
     return ink.text(f"{name}{hooks:{_HOOKS}} {words}", style)
+
+
+def _in_words(signs: str) -> str:
+    return signs.replace("→", "to").replace("⇒", "becomes").replace("->", "to")
 
 
 def _ending(ink: Ink, trace: Trace) -> Iterator[RenderableType]:
@@ -181,10 +187,11 @@ def _ending(ink: Ink, trace: Trace) -> Iterator[RenderableType]:
         state = f" {entry.state}" if entry.state else ""
         flags = " [UNREPLIED]" * entry.unreplied + " [ASSURED]" * entry.assured
         yield ink.text(f"conntrack on {each.machine}: {entry.protocol}{state}{flags}")
-        yield ink.indented(ink.text(f"as it came  {entry.original}"), 2)
-        yield ink.indented(ink.text(f"its reply   {entry.reply}"), 2)
+        for line in (f"as it came  {entry.original}", f"its reply   {entry.reply}"):
+            yield ink.indented(ink.text(_in_words(line) if ink.plain else line), 2)
     for line in trace.death.evidence if trace.death is not None else ():
         yield ink.text(line, "dim")
     if trace.lost:
         yield ink.text(f"The kernel could not hand over {trace.lost} events: what is not here may have been.", "yellow")
-    yield ink.text(f"{_STOP} {trace.summary}" if trace.death is not None else trace.summary, "bold")
+    mark = f"{_STOP} " if trace.death is not None and not ink.plain else ""
+    yield ink.text(f"{mark}{trace.summary}", "bold")

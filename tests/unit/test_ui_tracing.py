@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 from trace_states import DNAT_ONLY, DROPPED, STATES, UDP, WHOLE
-from ui_story import shown
+from ui_story import shown, shown_plainly
 
 from natlab import labfile
 from natlab.trace.model import Trace
@@ -30,6 +30,13 @@ def test_each_state_is_drawn(state: str, width: int, *, everything: bool) -> Non
     text = drawn(STATES[state], width, everything=everything)
     assert max(map(len, text.splitlines())) <= width
     compare(f"traces/drawn/{state}-{width}{'-all' if everything else ''}.txt", text)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_screen_reader_gets_words_for_signs(state: str) -> None:
+    text = shown_plainly(render_trace(STATES[state], LAB))
+    assert not set("→⇒✗*>") & set(text)
+    compare(f"traces/drawn/{state}-plain.txt", text)
 
 
 def test_in_colour() -> None:
