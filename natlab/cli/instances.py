@@ -39,8 +39,7 @@ def up(context: Context, lab_name: str, wish: Wish, name: str | None) -> int:
         provider = wish.provide(screen)
         with session.fresh(instance, lab, source, provider, screen, keep=True) as running:
             screen(MachinesReady(running.lab, time.monotonic() - started))
-            with recorded(context, running, "up", screen):
-                pass
+            recording_of(context, running, screen).came_and_left("up")
     context.say(f"instance {instance.name} is up; try: natlab shell {lab.table_of}")
     return ExitCode.PASSED
 

@@ -161,11 +161,21 @@ class Recording:
         with self._harmless():
             self.book.append(Left())
 
+    def came_and_left(self, how: str) -> None:
+        """Note that somebody did something that changes no rules, and how those are."""
+        self.came(how)
+        with self._harmless():
+            self.book.append(Left())
+
     def look(self) -> None:
-        """Look at every machine's rules, but for those that can't be reached."""
-        for machine in self._machines:
+        """Look at every machine's rules, all at the same time, but for those that can't be reached."""
+        others = [self._machines[name] for name in self._machines if name not in (*self._gone, *self._unlooked)]
+        for name in tuple(self._unlooked):
             with self._harmless():
-                self._look_at(machine)
+                self._look_at(name)
+        with self._harmless():
+            for name, error in self.timeline.look_at(others).items():
+                self._unseen(name, error)
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -246,9 +256,12 @@ class Recording:
             else:
                 self.timeline.look(self._machines[machine])
         except InfrastructureError as error:
-            if isinstance(error, MachineUnreachable | CommandTimeout):
-                self._gone.add(machine)
-            self.book.append(Unseen(machine=machine, why=error.message))
+            self._unseen(machine, error)
+
+    def _unseen(self, machine: str, error: InfrastructureError) -> None:
+        if isinstance(error, MachineUnreachable | CommandTimeout):
+            self._gone.add(machine)
+        self.book.append(Unseen(machine=machine, why=error.message))
 
     # --- what goes wrong ------------------------------------------------------------------------------------------
 

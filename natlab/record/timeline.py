@@ -12,7 +12,8 @@ from __future__ import annotations
 import difflib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from natlab.errors import InfrastructureError, UsageError
@@ -31,6 +32,7 @@ from natlab.record.entries import (
 )
 from natlab.record.restoring import restore, way_back
 from natlab.record.rules import Rules, read_rules
+from natlab.together import together
 
 
 class Change(NamedTuple):
@@ -105,6 +107,24 @@ class Timeline:
         with self._book.locked():
             return self._look(machine)
 
+    def look_at(self, machines: Sequence[Machine]) -> dict[str, InfrastructureError]:
+        """Do as `look`, on several machines at the same time; return what kept which of them from being read."""
+        read: dict[str, Rules] = {}
+        failed: dict[str, InfrastructureError] = {}
+
+        def reading(machine: Machine) -> None:
+            try:
+                read[machine.name] = read_rules(machine)
+            except InfrastructureError as error:
+                failed[machine.name] = error
+
+        with self._book.locked():
+            together([partial(reading, machine) for machine in machines], to_the_end=True)
+            for machine in machines:
+                if machine.name in read:
+                    self._note(machine.name, read[machine.name], None, None)
+        return failed
+
     def _look(self, machine: Machine, author: Author | None = None, undoes: int | None = None) -> Change | None:
         return self._note(machine.name, read_rules(machine), author, undoes)
 
@@ -134,8 +154,8 @@ class Timeline:
         left to take back, InfrastructureError if the rules can't be brought back.
         """
         with self._book.locked():
-            for machine in machines.values():
-                self._look(machine)
+            for error in self.look_at(tuple(machines.values())).values():
+                raise error
             standing = self.standing()
             if not standing:
                 raise UsageError("there is nothing to take back: no change of the rules is on record")

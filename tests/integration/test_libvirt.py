@@ -104,6 +104,7 @@ def test_the_whole_story(virtual: Learner, tmp_path: Path) -> None:
     come_out_of_the_saved_state_with_keys_of_their_own(virtual)
     reset_goes_back_and_does_the_steps_before_again(virtual)
     a_trace_is_the_same_as_in_namespaces(virtual)
+    the_last_change_is_on_record_and_is_taken_back(virtual)
     locked_out_machines_are_told_and_reset(virtual)
     a_connection_that_a_rule_cuts_is_made_again(virtual)
     a_paused_machine_is_called_paused(virtual)
@@ -161,6 +162,14 @@ def a_trace_is_the_same_as_in_namespaces(virtual: Learner) -> None:
         must(virtual.on("vm-1", "; ".join((BACK, *STATES[name]))))
         is_golden(name, outline(traced(virtual, code=0 if name == "finished" else 1)))
     must(virtual.run("reset", timeout=PATIENCE))
+
+
+def the_last_change_is_on_record_and_is_taken_back(virtual: Learner) -> None:
+    before = must(virtual.on("vm-1", "iptables -t nat -S"))
+    must(virtual.on("vm-1", "iptables -t nat -A POSTROUTING -j MASQUERADE"))
+    assert "+ iptables -t nat -A POSTROUTING -j MASQUERADE" in must(virtual.run("history"))
+    must(virtual.run("undo"))
+    assert must(virtual.on("vm-1", "iptables -t nat -S")) == before
 
 
 def locked_out_machines_are_told_and_reset(virtual: Learner) -> None:

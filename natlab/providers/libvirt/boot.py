@@ -12,7 +12,7 @@ from pathlib import Path
 from natlab.errors import InfrastructureError, MachineUnreachable
 from natlab.events import Listener, StageReached
 from natlab.machine import Machine
-from natlab.providers.libvirt.together import together
+from natlab.together import together
 
 DEFINED, KERNEL, NETWORK, SSH, READY = "defined", "kernel speaks", "network is up", "SSH answers", "ready for the lab"
 STAGES = (DEFINED, KERNEL, NETWORK, SSH, READY)

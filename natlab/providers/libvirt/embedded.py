@@ -25,13 +25,13 @@ from natlab.providers.libvirt.images import image_for
 from natlab.providers.libvirt.place import Place, give_to_the_world
 from natlab.providers.libvirt.reach import answers, login_to, over_ssh, site_of, socket_of
 from natlab.providers.libvirt.states import Origin, SavedState, States
-from natlab.providers.libvirt.together import together
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan, domain_xml
 from natlab.sandbox.plan import MachinePlan, WorldPlan
 from natlab.sandbox.sockets import Network
 from natlab.sandbox.world import World
 from natlab.sandbox.world import start as world_of
 from natlab.store import Store, cache_folder
+from natlab.together import together
 from natlab.transport import serverprogram
 from natlab.transport.local import find_program
 from natlab.transport.ssh import SshMachine
@@ -195,8 +195,7 @@ class _Instance:
             theirs, keys = Keys.read(saved.keys), Keys.fresh(self.lab)
             keys.write(place.keys)
             reached = over_ssh(self.lab, world, self.accel, theirs)
-            self._each(lambda machine: self._restore(place, daemon, saved, machine, keys))
-            self._each(lambda machine: self._resume(reached[machine.name], machine, keys))
+            self._each(lambda machine: self._restore(place, daemon, saved, machine, keys, reached[machine.name]))
         except InfrastructureError as error:
             self.start.tell(Notice(f"The saved machines could not be restored ({error.message}); they boot afresh."))
             self._each(lambda machine: daemon.destroy(machine.name))
@@ -204,13 +203,19 @@ class _Instance:
             return None
         return site_of(self.lab, world, self.accel, reached)
 
-    def _restore(self, place: Place, daemon: Connection, saved: SavedState, machine: MachineSpec, keys: Keys) -> None:
-        self._lay_out(place, machine, keys, f"{PLACE}/{STATES}/{saved.name}/{machine.name}.qcow2")
-        daemon.restore(f"{PLACE}/{STATES}/{saved.name}/{machine.name}.mem", machine.name)
-        self.start.tell(StageReached(machine.name, "restored", 0.0, boot.SSH))
-
-    def _resume(self, machine: SshMachine, spec: MachineSpec, keys: Keys) -> None:
-        """Give a machine that comes out of a saved state its new keys, and the time."""
+    def _restore(
+        self,
+        place: Place,
+        daemon: Connection,
+        saved: SavedState,
+        spec: MachineSpec,
+        keys: Keys,
+        machine: SshMachine,
+    ) -> None:
+        """Restore a machine, and give it its new keys, and the time."""
+        self._lay_out(place, spec, keys, f"{PLACE}/{STATES}/{saved.name}/{spec.name}.qcow2")
+        daemon.restore(f"{PLACE}/{STATES}/{saved.name}/{spec.name}.mem", spec.name)
+        self.start.tell(StageReached(spec.name, "restored", 0.0, boot.SSH))
         script = resume_script(identity(self.lab, spec, keys))
         result = machine.run(["sh", "-s", f"{time.time():.0f}"], stdin=script, timeout=boot.DEADLINE)
         if not result.ok:

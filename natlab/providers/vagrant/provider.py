@@ -25,12 +25,12 @@ from natlab.providers.libvirt.boot import READY
 from natlab.providers.libvirt.computer import Here
 from natlab.providers.libvirt.guest import VirtualMachine, virtual
 from natlab.providers.libvirt.relocate import relocate
-from natlab.providers.libvirt.together import together
 from natlab.providers.vagrant import preflight, state
 from natlab.providers.vagrant.environment import KEPT, Environment
 from natlab.providers.vagrant.records import Key, Known
 from natlab.providers.vagrant.speech import RUNNING, Access
 from natlab.store import cache_folder
+from natlab.together import together
 from natlab.transport.ssh import Login, SshMachine
 
 PREFIX, ACCEL = "NATLAB_PREFIX", "NATLAB_ACCEL"

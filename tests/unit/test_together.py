@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from natlab.providers.libvirt.together import together
+from natlab.together import together
 
 
 def test_all_of_it_is_done_at_the_same_time() -> None:
