@@ -223,6 +223,7 @@ class Lesson:
             machine, error = found
         if isinstance(error, LockedOut) and machine is not None and machine in self._last:
             error = explain_lockout(error, machine, self._last[machine])
+        self._onlooker.told_of_loss()
         self._place.troubled = self._asked = True
         self._screen.broken(error, self._place.index + 1)
 

@@ -51,6 +51,10 @@ class Onlooker:
         """Take note of what the learner's own checking has found: it needs no probing again."""
         self._promising = _pass(tuple(each for each in result.results if is_cheap(each.check)))
 
+    def told_of_loss(self) -> None:
+        """Take note that the learner knows of a machine that is gone."""
+        self._told = True
+
     def resume(self) -> None:
         """Begin to look again: what the learner's own doing has changed in between was nobody else's."""
         self._seen = None

@@ -34,8 +34,8 @@ class Looked:
 
     def look(self) -> str:
         self.looks += 1
-        if self.broken is not None:
-            raise self.broken
+        if error := self.broken or self.sitting.world.gone:
+            raise error
         return f"rules: {self.sitting.world.ran}"
 
     def standing(self) -> tuple[CheckResult, ...]:
@@ -223,6 +223,16 @@ def test_a_machine_that_is_gone_is_told_once(monkeypatch: pytest.MonkeyPatch) ->
     sitting, _, _ = sat(monkeypatch, happen)
     assert sitting.seen.count("vm-1 is gone: its first process ended") == 1
     assert sitting.restored == [0], "one r is enough where it has just been offered"
+
+
+def test_a_loss_that_a_command_has_met_is_not_told_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lock_out(desk: Desk) -> str:
+        desk.sitting.world.cut_by = "iptables -P INPUT DROP"
+        return "iptables -P INPUT DROP"
+
+    sitting, _, _ = sat(monkeypatch, lock_out, unnoticed())
+    assert sitting.seen.count("r puts the machines back to how they were") == 1
+    assert "since `iptables -P INPUT DROP` vm-1 can't be reached any more" in sitting.seen
 
 
 def test_what_natlab_fails_at_is_not_the_learners_affair(monkeypatch: pytest.MonkeyPatch) -> None:
