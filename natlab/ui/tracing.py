@@ -17,10 +17,8 @@ _MARK, _STOP = "*", "✗"
 """In the margin: something changes here; something ends here."""
 _MACHINE = 6
 """Columns for a machine's name."""
-_HOOKS = 24
-"""Columns for the names of hooks."""
-_HOOK = 11
-"""Columns for the name of one."""
+_HOOKS, _WHERE = 19, 27
+"""Columns for the names of hooks, and for those with a TTL: so much that two addresses and ports fit beside them."""
 _UNDOING = {
     Rewriting.UN_DNAT: "conntrack remembers where it was sent first",
     Rewriting.UN_SNAT: "conntrack remembers who asked",
@@ -121,7 +119,7 @@ def _way(ink: Ink, passages: Sequence[Passage], *, everything: bool) -> Iterator
     for passage in passages:
         loud = bool(passage.changes) or passage.after is None
         if quiet and (loud or everything or quiet[-1].machine != passage.machine):
-            yield from _unchanged(ink, quiet, ttl=everything)
+            yield from _unchanged(ink, quiet)
             quiet = []
         if not loud:
             quiet.append(passage)
@@ -131,15 +129,16 @@ def _way(ink: Ink, passages: Sequence[Passage], *, everything: bool) -> Iterator
         for change in passage.changes:
             yield from _change(ink, passage, change)
     if quiet:
-        yield from _unchanged(ink, quiet, ttl=everything)
+        yield from _unchanged(ink, quiet)
 
 
-def _unchanged(ink: Ink, passages: Sequence[Passage], *, ttl: bool) -> Iterator[RenderableType]:
-    hooks = textwrap.wrap(" ".join(passage.hook for passage in passages), _HOOKS)
-    if ttl:  # beside the hook: after the addresses it would not fit into 80 columns
-        hooks = [f"{' '.join(hooks):{0 if ink.narrow else _HOOK}} ttl {passages[-1].before.ttl}"]
-    for line in hooks:
-        yield _row(ink, " ", passages[0].machine, line, _ends(passages[-1]), "")
+def _unchanged(ink: Ink, passages: Sequence[Passage]) -> Iterator[RenderableType]:
+    for hooks in textwrap.wrap(" ".join(passage.hook for passage in passages), _HOOKS):
+        yield _row(ink, " ", passages[0].machine, _with_ttl(ink, hooks, passages[-1]), _ends(passages[-1]), "")
+
+
+def _with_ttl(ink: Ink, hooks: str, passage: Passage) -> str:
+    return f"{hooks:{0 if ink.narrow or ink.plain else _HOOKS}} ttl {passage.before.ttl}"
 
 
 def _ends(passage: Passage) -> str:
@@ -162,7 +161,7 @@ def _beneath(ink: Ink, words: str) -> RenderableType:
 
 def _stop(ink: Ink, mark: str, passage: Passage, what: str, words: str) -> RenderableType:
     style = "bold red" if mark == _STOP else "bold cyan"
-    return _row(ink, mark, passage.machine, f"{passage.hook} {what}", words, style)
+    return _row(ink, mark, passage.machine, _with_ttl(ink, f"{passage.hook} {what}", passage), words, style)
 
 
 def _row(ink: Ink, mark: str, machine: str, hooks: str, words: str, style: str) -> RenderableType:
@@ -173,7 +172,7 @@ def _row(ink: Ink, mark: str, machine: str, hooks: str, words: str, style: str) 
             ink.text(f"{mark} {machine} {hooks}", style), ink.indented(ink.text(words, style), 4 * bool(words))
         )
     name = f"{mark} {machine:{_MACHINE}} "
-    return ink.text(f"{name}{hooks:{_HOOKS}} {words}", style)
+    return ink.text(f"{name}{hooks:{_WHERE}} {words}", style)
 
 
 def _in_words(signs: str) -> str:
