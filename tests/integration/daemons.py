@@ -40,6 +40,8 @@ max_core = 0
 """Debian's own, but for cgroups and AppArmor: QEMU is nobody in particular, and owns what libvirt gives it."""
 _PATIENCE = 30.0
 """Seconds that a daemon gets to listen, and to end; it takes a tenth of one."""
+_LOOKS = 10
+"""How often a daemon must have answered to be taken for well."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,25 @@ class Daemon:
         with log:
             subprocess.run(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=True, timeout=_PATIENCE)
         until = time.monotonic() + _PATIENCE
-        while subprocess.run(
-            [*self.prefix, "virsh", "-q", "-c", "qemu:///system", "uri"], capture_output=True
-        ).returncode:
+        while not self._answers():
             assert time.monotonic() < until, (self.folder / "libvirtd.log").read_text(errors="replace")
             time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        asked = [*self.prefix, "virsh", "-q", "-c", "qemu:///system", "uri"]
+        return subprocess.run(asked, capture_output=True, check=False, timeout=_PATIENCE).returncode == 0
+
+    def go_on(self) -> None:
+        """Have libvirtd go on after a SIGSTOP, and start it again if that is more than it can take.
+
+        libvirt 9.0 sometimes crashes as it finds that those who have asked meanwhile are gone (a segmentation fault in
+        libvirt.so, seen once in some ten runs); systemd starts it again, too.
+        """
+        self.signal(signal.SIGCONT)
+        for _ in range(_LOOKS):
+            if not self._answers():
+                self.start()
+            time.sleep(0.1)
 
     def libvirtd(self) -> int:
         """Return libvirtd's PID, as this computer has it: its own children may be called so for a while."""

@@ -239,7 +239,7 @@ def test_a_daemon_that_hangs_is_not_waited_for_without_end(server: Daemon, learn
         assert status.returncode == 0, status.stderr
         assert time.monotonic() - began < 30
     finally:
-        server.signal(signal.SIGCONT)
+        server.go_on()
 
 
 def test_an_interrupted_start_takes_back_what_it_made(server: Daemon, learner: Learner) -> None:
