@@ -62,14 +62,16 @@ class Onlooker:
     def look(self, *, done: bool) -> None:
         """Look once; `done` says that the step has passed already, so that nothing is probed."""
         try:
-            seen = self._runner.look()
+            self._look(done=done)
         except MachineUnreachable as error:
             if not self._told:
                 self._told = True
                 self._lost(error)
-            return
         except InfrastructureError:
-            return
+            pass
+
+    def _look(self, *, done: bool) -> None:
+        seen = self._runner.look()
         self._told = False
         before, self._seen = self._seen, seen
         known, self._known = self._known, seen
