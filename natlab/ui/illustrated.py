@@ -31,6 +31,7 @@ class Illustrated:
         self._wait = wait
         self._lock = threading.Lock()
         self._stale = True
+        self._finding = False
         self._result: StepResult | None = None
         self._way: Way | None = None
         self._told: Way | None = None
@@ -74,11 +75,11 @@ class Illustrated:
             self._finder.join()
 
     def _look(self) -> None:
-        """Have the way found anew if it is out of date."""
+        """Have the way found anew if it is out of date; whoever is finding it already notices that."""
         with self._lock:
-            if not self._stale or (self._finder is not None and self._finder.is_alive()):
+            if not self._stale or self._finding:
                 return
-            self._way = None
+            self._way, self._finding = None, True
         if self._wait:
             self._find()
         else:
@@ -91,18 +92,27 @@ class Illustrated:
             self._editor.show(self._drawn(self._keys))
 
     def _find(self) -> None:
-        """Find the way; once more if something happens meanwhile, but not for ever."""
-        for _ in range(3):
+        """Find the way, and again for as long as something happens meanwhile."""
+        try:
+            while not self._found():
+                pass
+        except BaseException:
             with self._lock:
-                self._stale, result = False, self._result
-            try:
-                way = self._find_way(result)
-            except NatlabError:
-                way = None  # whoever asks the machines for a verdict says what is wrong with them
-            with self._lock:
-                self._way = None if self._stale else way
-                if not self._stale:
-                    return
+                self._finding = False
+            raise
+
+    def _found(self) -> bool:
+        """Find the way; say whether it still was the way when it was found."""
+        with self._lock:
+            self._stale, result = False, self._result
+        try:
+            way = self._find_way(result)
+        except NatlabError:
+            way = None  # whoever asks the machines for a verdict says what is wrong with them
+        with self._lock:
+            if not self._stale:
+                self._way, self._finding = way, False
+            return not self._stale
 
     def _drawn(self, keys: Keybar) -> Keybar:
         """Return what is to be in sight with the way drawn into it; where it is printed, only if it is news."""

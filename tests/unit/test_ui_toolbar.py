@@ -149,6 +149,22 @@ def test_what_was_measured_before_a_change_elsewhere_is_no_measure_of_what_comes
     assert "way 2" in told(recorder.bars[-1])
 
 
+def test_however_much_happens_while_it_is_found_it_is_drawn_in_the_end() -> None:
+    recorder, finds = Recorder(), 0
+
+    def find(result: StepResult | None) -> Way:
+        nonlocal finds
+        finds += 1
+        if finds < 9:
+            editor(STARTED)
+        return way(f"way {finds}")
+
+    editor = Illustrated(recorder, find, wait=False)
+    editor.read("$ ", BARE)
+    editor.close()
+    assert "way 9" in told(recorder.bars[-1])
+
+
 def test_a_change_elsewhere_is_printed_at_the_next_prompt() -> None:
     recorder, ends = Recorder(), iter(["first", "second"])
     editor = Illustrated(recorder, lambda result: way(next(ends)), wait=True)
