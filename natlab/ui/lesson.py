@@ -74,6 +74,9 @@ class Lesson:
                 typed: Typed | None = self._typed()
             except Woken:
                 typed = None
+            except KeyboardInterrupt:  # while a look that was under way was waited for
+                self._screen.note("\n(interrupted)")
+                continue
             if self._news.waits and not isinstance(typed, str):
                 self._news.tell()
                 if typed is Action.GO_ON:

@@ -91,7 +91,11 @@ class Onlooker:
         if not _pass(standing):
             return False
         events: list[Event] = []
-        result = self._runner.verify(events.append)
+        try:
+            result = self._runner.verify(events.append)
+        except InfrastructureError:
+            self._known = ""  # nothing is known of this change yet
+            raise
         if result.outcome is not Outcome.PASSED:
             return False
         self._passed(Noticed(result, tuple(events)))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from test_ui_lesson import GONE, Sitting, has
 from ui_story import DNAT, FORWARD, PASSED, SNAT
 
-from natlab.errors import InfrastructureError
-from natlab.model import CheckResult, Outcome, Verdict
+from natlab.errors import InfrastructureError, MachineUnreachable
+from natlab.events import Listener
+from natlab.model import CheckResult, Outcome, StepResult, Verdict
 from natlab.ui.keys import Keybar, Woken
 
 PATIENCE = 20.0
@@ -246,6 +248,53 @@ def test_what_natlab_fails_at_is_not_the_learners_affair(monkeypatch: pytest.Mon
     sitting, _, _ = sat(monkeypatch, happen)
     assert "nft" not in sitting.seen
     assert "Done in another terminal:" in sitting.seen
+
+
+def test_a_probe_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [MachineUnreachable("vm-2 went away"), InfrastructureError("vm-1: nft can't list the rules")]
+
+    def verify(emit: Listener | None = None) -> StepResult:
+        if failures:
+            raise failures.pop(0)
+        return measured(emit)
+
+    def happen(desk: Desk) -> str:
+        monkeypatch.setattr(desk.sitting.runner, "verify", verify)
+        return elsewhere(FORWARD)(desk)
+
+    desk = Desk(iter((happen, "q")))
+    desk.sitting = sitting = Sitting(judge=has(FORWARD), editor=desk)
+    desk.looked, measured = Looked(sitting, monkeypatch), sitting.runner.verify
+    sitting.lesson._watch._pause = 0.001
+    sitting.sit()
+    assert sitting.seen.count("vm-2 went away") == 1
+    assert "nft" not in sitting.seen
+    assert "Done in another terminal:" in sitting.seen
+
+
+def test_ctrl_c_while_a_look_is_waited_for_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(desk: Desk) -> str:
+        raise_at_the_end.append(True)
+        return "ls"
+
+    raise_at_the_end: list[bool] = []
+    desk = Desk(iter((interrupted, "echo on", "q")))
+    desk.sitting = sitting = Sitting(judge=has(FORWARD), editor=desk)
+    desk.looked = Looked(sitting, monkeypatch)
+    during = sitting.lesson._watch.during
+
+    @contextmanager
+    def waits() -> Iterator[None]:
+        with during():
+            yield
+        if raise_at_the_end:
+            raise_at_the_end.clear()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sitting.lesson._watch, "during", waits)
+    sitting.sit()
+    assert "(interrupted)" in sitting.seen
+    assert sitting.world.ran == ["echo on"]
 
 
 def test_a_plain_terminal_says_its_news_before_the_next_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
