@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +121,16 @@ def test_the_table_is_watched(root_up: Learner) -> None:
         terminal.waits("--to-destination")
         terminal.interrupts()
         assert terminal.ends() == 130
+
+
+def test_anybody_may_have_a_terminal_of_their_own_computer(learner: Learner) -> None:
+    """Where the lab's host is the computer itself, with Vagrant or another's daemon."""
+    script = """
+from natlab.providers.libvirt.computer import Here
+from natlab.transport import terminal
+with terminal.opened(Here().machine("host").terminals) as master, terminal.open_peer(master):
+    print("opened")
+"""
+    python = str(Path(learner.natlab).with_name("python"))
+    done = subprocess.run([*learner.prefix, python, "-c", script], capture_output=True, text=True, cwd="/", timeout=60)
+    assert done.stdout == "opened\n", done.stderr

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _OVER_SSH = ("ssh", "libssh", "libssh2")
 _UNACKNOWLEDGED = 6000
 """Milliseconds that data may go unacknowledged before the kernel calls a connection to a machine dead (tcp(7))."""
-_TERMINALS = "/dev/pts/ptmx"
+_TERMINALS = "/dev/ptmx"
+"""Not the one in /dev/pts: most systems mount that so that only root may open it."""
 _SAYS_NOTHING = (ProgramMissing, ValueError, KeyError, TypeError)
 """How a computer without iproute2, or with one that speaks otherwise, fails to name its networks."""
 _HINT = "for example qemu:///system, or qemu+ssh://user@server/system"
