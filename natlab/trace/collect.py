@@ -68,8 +68,10 @@ class Collectors:
             wait(either, return_when=FIRST_COMPLETED)
             if self._running[name].done():
                 self._said(name)  # raises: it should not have ended yet
-            if (said := waiter.result()) and not said.strip().isdigit():
-                raise InfrastructureError(f"{name}: packets can't be watched: {said.removeprefix('failed: ').strip()}")
+            said = waiter.result().strip()
+            if not said.isdigit():
+                why = said.removeprefix("failed: ") or "what collects them does not get ready"
+                raise InfrastructureError(f"{name}: packets can't be watched: {why}")
 
     def _wait(self, machine: Machine) -> str:
         return machine.run(("sh", "-c", _SAY, "sh", self._file, str(_LOOKS)), timeout=_READY * 2).stdout

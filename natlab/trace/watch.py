@@ -34,7 +34,7 @@ def watch(
         while clock() < until and told < MOST:
             time.sleep(min(LOOK, max(0.0, until - clock())))
             flows.add(collectors.new(), clock())
-            for flow in flows.silent_since(clock() - QUIET):
+            for flow in flows.silent_since(clock() - QUIET)[: MOST - told]:
                 yield _told(flow, world, flows.lost)
                 told += 1
         collectors.finish()
