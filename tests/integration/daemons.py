@@ -89,7 +89,7 @@ class Daemon:
         """Have libvirtd go on after a SIGSTOP, and start it again if that is more than it can take.
 
         libvirt 9.0 sometimes crashes as it finds that those who have asked meanwhile are gone (a segmentation fault in
-        libvirt.so, seen once in some ten runs); systemd starts it again, too.
+        libvirt.so, seen once); systemd starts it again, too.
         """
         self.signal(signal.SIGCONT)
         for _ in range(_LOOKS):

@@ -68,7 +68,7 @@ def test_what_is_in_sight_at_each_step(root_learner: Learner, columns: int, envi
 
 
 def test_its_colours_read_on_light_and_on_dark(root_learner: Learner) -> None:
-    """Whatever the terminal's own two colours are, nothing is written in one of them, or on anything else."""
+    """No letter is in a colour that is a usual ground, black or white, and none has a ground of its own."""
     with at_terminal(root_learner, "run", LAB, rows=40) as terminal:
         solve(terminal, 3)
         terminal.types("", PROMPTS[2])
