@@ -10,6 +10,7 @@ import typer
 
 import natlab
 from natlab.cli.context import DEBUG, Context, command
+from natlab.errors import NatlabError
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -43,7 +44,10 @@ def _complete_instance(incomplete: str) -> list[str]:
 def _complete_machine(incomplete: str) -> list[str]:
     from natlab.cli import instances
 
-    machines = instances.attach(Context.of_process(), None).machines
+    try:
+        machines = instances.attach(Context.of_process(), None).machines
+    except NatlabError:  # the command itself says what is wrong; a shell that completes has no place for it
+        return []
     return [name for name in machines if name.startswith(incomplete)]
 
 

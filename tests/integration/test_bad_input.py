@@ -48,6 +48,14 @@ def test_no_lab_is_up(root_learner: Learner) -> None:
         one_clear_line(root_learner.run(*arguments), 2, "no lab is up", "natlab run dnat-basic")
 
 
+def test_tab_where_no_lab_is_up_completes_nothing_and_says_nothing(root_learner: Learner) -> None:
+    tab = {"_NATLAB_COMPLETE": "complete_bash", "COMP_WORDS": "natlab shell ", "COMP_CWORD": "2"}
+    learner = replace(root_learner, environment={**root_learner.environment, **tab})
+    assert learner.run().stderr + learner.run().stdout.strip() == ""
+    root_learner.run("up", LAB)
+    assert learner.run().stdout.split() == ["host", "vm-1", "vm-2"]
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden"])
 def test_a_name_that_is_none(root_learner: Learner, name: str) -> None:
     one_clear_line(root_learner.run("up", LAB, "--instance", name), 2, "no name for an instance")
