@@ -28,7 +28,17 @@ _ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z~]|[()][0-9A-Za-z]|[=>78])")
 
 
 class _Display(pyte.Screen):
-    """pyte's screen, for vim too: pyte takes its question about the keyboard for a colour, and fails."""
+    """pyte's screen, mended.
+
+    pyte takes vim's question about the keyboard for a colour, and fails; and it leaves the cursor below a screen that
+    has become lower, where what is written can't be seen.
+    """
+
+    def resize(self, lines: int | None = None, columns: int | None = None) -> None:
+        lost = self.lines - (lines or self.lines)
+        super().resize(lines, columns)
+        self.cursor.y = min(max(self.cursor.y - max(lost, 0), 0), self.lines - 1)
+        self.cursor.x = min(self.cursor.x, self.columns - 1)
 
     def select_graphic_rendition(self, *attributes: int, private: bool = False) -> None:
         if not private:
@@ -108,7 +118,8 @@ class Terminal:
         """Wait until `words` stand on the screen, wherever a full-screen program has put them."""
         until = time.monotonic() + PATIENCE
         while not any(words in row for row in self.rows):
-            self.child.expect(".+", timeout=max(0, until - time.monotonic()))
+            ended = self.child.expect([".+", pexpect.TIMEOUT, pexpect.EOF], timeout=max(0, until - time.monotonic()))
+            assert not ended, f"no {words!r} among {self.rows}; the last that came: {self.raw[-500:]!r}"
 
     @property
     def rows(self) -> list[str]:
