@@ -20,7 +20,7 @@ from natlab.record.entries import FORMAT, MachineName, Opened, StepName
 from natlab.store import Instance, Journal, Store, state_errors
 
 KEPT = 20
-"""How many records are kept, besides those of instances that are up."""
+"""How many records are kept, besides the newest ones of instances that are up."""
 
 _FILE = re.compile(r"\d{8}T\d{6}\.\d{6}Z-(.+)\.jsonl")
 
@@ -80,10 +80,12 @@ def _first_line(instance: Instance, journal: Journal, lab: Lab) -> Opened:
 
 
 def _make_room(store: Store) -> None:
-    """Remove the oldest records. One of an instance that is up stays; what can't be removed is in nobody's way."""
+    """Remove the oldest records. What an instance that is up writes to stays; what can't be removed is in no way."""
     with contextlib.suppress(OSError):
-        up = set(store.names())
-        ended = [file for file in _files(store) if instance_of(file) not in up]
+        files = _files(store)
+        newest_of = {instance_of(file): file for file in files}
+        in_use = {newest_of.get(name) for name in store.names()}
+        ended = [file for file in files if file not in in_use]
         for file in ended[:-KEPT]:
             file.unlink(missing_ok=True)
 

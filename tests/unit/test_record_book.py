@@ -120,6 +120,15 @@ def test_the_newest_records_are_kept_and_those_of_what_is_up(tmp_path: Path) -> 
     assert f"0000{shelf.KEPT + 4}" in names[-1]
 
 
+def test_an_instance_that_is_made_anew_again_and_again_does_not_keep_all_its_records(tmp_path: Path) -> None:
+    (tmp_path / "instances/mine").mkdir(parents=True)
+    for number in range(shelf.KEPT + 5):
+        a_book(tmp_path, "mine", f"2026-01-01T00:00:{number:02}+00:00")
+    names = [file.name for file in shelf._files(Store(tmp_path))]
+    assert len(names) == shelf.KEPT + 1  # the one that is being written to besides
+    assert f"0000{shelf.KEPT + 4}" in names[-1]
+
+
 def test_an_instance_that_is_made_anew_begins_a_new_record(tmp_path: Path) -> None:
     a_book(tmp_path, created="2026-01-02T03:04:05.100+00:00").append(Came(how="old"))
     a_book(tmp_path, created="2026-01-02T03:04:05.200+00:00").append(Came(how="new"))
