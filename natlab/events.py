@@ -66,6 +66,14 @@ class CommandEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandCutShort:
+    """Nobody knows how a command ends: it was interrupted or took too long, or (`unreachable`) its machine is gone."""
+
+    command: Command
+    unreachable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PredictionMade:
     """The learner has said what they expect of a step before it is done."""
 
@@ -156,6 +164,7 @@ Event = (
     | RedoStarted
     | CommandStarted
     | CommandEnded
+    | CommandCutShort
     | PredictionMade
     | PredictionJudged
     | HintShown

@@ -14,6 +14,7 @@ from natlab.errors import InfrastructureError, MachineUnreachable
 from natlab.events import (
     CheckEnded,
     CheckStarted,
+    CommandCutShort,
     CommandEnded,
     CommandStarted,
     LabEnded,
@@ -74,9 +75,10 @@ class Runner:
         """The step that one is at."""
         return self.lab.steps[self.index]
 
-    def begin(self, index: int) -> None:
-        """Go to a step: remember the nat table as it is now, and emit StepStarted."""
+    def begin(self, index: int) -> NatTable:
+        """Go to a step: remember the nat table as it is now, which is returned, and emit StepStarted."""
         self._begin(index, self._table_now())
+        return self._at_step_start
 
     def _table_now(self) -> NatTable:
         return self._told(read_ruleset(self.machines[self.lab.table_of]), self.emit)
@@ -101,9 +103,13 @@ class Runner:
         return results
 
     def run_command(self, command: Command) -> CommandResult:
-        """Run one command of the solution, announced by CommandStarted and CommandEnded."""
+        """Run one command of the solution, announced by CommandStarted and CommandEnded, or by CommandCutShort."""
         self.emit(CommandStarted(command))
-        result = self._run(command)
+        try:
+            result = self._run(command)
+        except BaseException as error:
+            self.emit(CommandCutShort(command, isinstance(error, MachineUnreachable)))
+            raise
         self.emit(CommandEnded(command, result))
         return result
 

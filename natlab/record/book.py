@@ -83,13 +83,13 @@ class Book:
             self.lost += 1
 
     def append(self, entry: Entry) -> None:
-        """Add an entry, with the time. Raise StateError if there is no room for it."""
+        """Add an entry, with the time; none any more once the record is full. Raise StateError if the disk is."""
         entry = msgspec.structs.replace(entry, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
         with self.locked(), state_errors(self.file):
             size = os.fstat(self._descriptor).st_size
             line = line_of(entry)
             if size + len(line) > self._limit:
-                line = b"" if self._is_full() else line_of(Full(at=entry.at))
+                line = b"" if self.full else line_of(Full(at=entry.at))
             if not line:
                 return
             cut = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
@@ -97,7 +97,9 @@ class Book:
             if os.write(self._descriptor, whole) < len(whole):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.file))
 
-    def _is_full(self) -> bool:
+    @property
+    def full(self) -> bool:
+        """Whether the record has reached its limit, so that what happens now is not in it."""
         self.catch_up()
         return any(isinstance(entry, Full) for entry in self.entries)
 
@@ -128,10 +130,6 @@ class Book:
                 if time.monotonic() > end:
                     raise StateError(f"{self.file} is locked by another natlab, which does not go on") from None
             time.sleep(_PAUSE)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
 
 
 def _opened(file: Path) -> int:

@@ -49,14 +49,28 @@ class Opened(Entry, frozen=True, kw_only=True):
     machines: tuple[MachineName, ...]
 
 
+class Process(msgspec.Struct, frozen=True):
+    """A process of natlab's; `started` in clock ticks from boot, as a PID alone may be another's by now."""
+
+    pid: int
+    started: int
+
+
+NOBODY = Process(0, 0)
+"""Whom an entry of an older natlab is by."""
+
+
 class Came(Entry, frozen=True, kw_only=True):
     """Somebody began to work on the lab: `how` is the command that they gave."""
 
     how: str
+    by: Process = NOBODY
 
 
 class Left(Entry, frozen=True, kw_only=True):
     """And stopped."""
+
+    by: Process = NOBODY
 
 
 class StepBegun(Entry, frozen=True, kw_only=True):
@@ -87,11 +101,11 @@ STEP, REDONE, TYPED, EXEC, SHELL, RESET, UNDO, ELSEWHERE = HOWS = (
 
 
 class CommandBegun(Entry, frozen=True, kw_only=True):
-    """A command is under way in natlab's process `pid`; on all machines at once if `machine` is empty (a reset)."""
+    """A command is under way, `by` a natlab; on all machines at once if `machine` is empty (a reset)."""
 
     machine: str
     author: Author
-    pid: int
+    by: Process = NOBODY
 
 
 class CommandDone(Entry, frozen=True, kw_only=True):
@@ -99,7 +113,7 @@ class CommandDone(Entry, frozen=True, kw_only=True):
 
     machine: str
     author: Author
-    pid: int
+    by: Process = NOBODY
     status: int | None = None
     said: str = ""
 

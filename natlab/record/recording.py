@@ -6,7 +6,6 @@ Whatever goes wrong with it, a full disk or a machine that can't be asked, is to
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachabl
 from natlab.events import (
     CheckEnded,
     CheckStarted,
+    CommandCutShort,
     CommandEnded,
     CommandStarted,
     Event,
@@ -56,7 +56,7 @@ from natlab.record.entries import (
     Verified,
 )
 from natlab.record.rules import read_rules, rules_read
-from natlab.record.timeline import Timeline
+from natlab.record.timeline import Timeline, this_process
 from natlab.record.traces import plain_of
 from natlab.trace.model import Trace
 
@@ -77,11 +77,19 @@ class Recording:
         self._machines = machines
         self._tell = tell
         self._alone = alone
+        self._who = this_process()
+        self._step: int | None = None
+        """The step that this natlab itself is at: another one may be at another."""
         self._complained = False
         self._gone: set[str] = set()
         """Machines that did not answer: a look at one costs as long as it takes to find that out again."""
         self._unlooked: dict[str, Author] = {}
         """The last command on a machine whose effect the runner's own reading, which comes next, will show."""
+
+    @property
+    def step(self) -> int | None:
+        """The step that one is at: whoever leads through no steps goes by what others have written."""
+        return self._step if self._step is not None else self.timeline.step
 
     @property
     def entries(self) -> list[AnyEntry]:
@@ -98,6 +106,7 @@ class Recording:
     def _write(self, event: Event) -> None:
         match event:
             case StepStarted():
+                self._step = event.number
                 self.book.append(StepBegun(number=event.number, id=event.step.id))
                 self.timeline.changes()
             case RulesRead():
@@ -107,6 +116,10 @@ class Recording:
             case CommandEnded():
                 said = event.result.stderr.strip()
                 self._end(event.command.machine, self._shown(event.command.line), event.result.status, said)
+            case CommandCutShort():
+                if event.unreachable:
+                    self._gone.add(event.command.machine)
+                self._end(event.command.machine, self._shown(event.command.line), None)
             case CheckEnded() | StepEnded() | TableShown() | LabEnded():
                 self.book.append(self._found(event))
             case _ if not isinstance(event, _UNTOLD):
@@ -129,7 +142,7 @@ class Recording:
     def _found(self, event: CheckEnded | StepEnded | TableShown | LabEnded) -> Entry:
         match event:
             case CheckEnded():
-                return _checked(event, self.timeline.step or 0)
+                return _checked(event, self.step or 0)
             case StepEnded():
                 return Verified(step=event.number, outcome=event.result.outcome, seconds=event.result.seconds)
             case TableShown():
@@ -150,7 +163,7 @@ class Recording:
     def came(self, how: str) -> None:
         """Note that somebody works on the lab now, and how its machines' rules are."""
         with self._harmless():
-            self.book.append(Came(how=how))
+            self.book.append(Came(how=how, by=self._who))
         if not self._alone:
             self.look()
 
@@ -159,13 +172,13 @@ class Recording:
         if not self._alone:
             self.look()
         with self._harmless():
-            self.book.append(Left())
+            self.book.append(Left(by=self._who))
 
     def came_and_left(self, how: str) -> None:
         """Note that somebody did something that changes no rules, and how those are."""
         self.came(how)
         with self._harmless():
-            self.book.append(Left())
+            self.book.append(Left(by=self._who))
 
     def look(self) -> None:
         """Look at every machine's rules, all at the same time, but for those that can't be reached."""
@@ -189,7 +202,7 @@ class Recording:
     def command(self, machine: str, line: str, how: str) -> Iterator[Callable[[int], None]]:
         """Record a command while the block runs; it is given what takes the status that the command ended with."""
         ended: list[int] = []
-        author = Author(how, line[:_LONGEST], self.timeline.step)
+        author = Author(how, line[:_LONGEST], self.step)
         with self._harmless():
             self._begin(machine, author)
         try:
@@ -206,7 +219,7 @@ class Recording:
         """Record a reset to step `number` while the block runs: what it does to the rules is its doing."""
         author = Author(RESET, f"natlab reset {number}", number)
         with self._harmless():
-            self.book.append(CommandBegun(machine="", author=author, pid=os.getpid()))
+            self.book.append(CommandBegun(machine="", author=author, by=self._who))
         status = None
         try:
             yield
@@ -214,7 +227,7 @@ class Recording:
         finally:
             self.look()
             with self._harmless():
-                self.book.append(CommandDone(machine="", author=author, pid=os.getpid(), status=status))
+                self.book.append(CommandDone(machine="", author=author, by=self._who, status=status))
 
     def reached(self, machine: str) -> None:
         """Take note that a machine can be reached, whatever was found before."""
@@ -226,13 +239,13 @@ class Recording:
             pass
 
     def _shown(self, line: str) -> Author:
-        return Author(STEP, line.strip(), self.timeline.step)
+        return Author(STEP, line.strip(), self.step)
 
     def _begin(self, machine: str, author: Author) -> None:
         """Look at the machine's rules, so that nothing that was before is laid at this command's door; note it."""
         if not self._alone or machine in self._unlooked or not self.timeline.knows(machine):
             self._look_at(machine)
-        self.book.append(CommandBegun(machine=machine, author=author, pid=os.getpid()))
+        self.book.append(CommandBegun(machine=machine, author=author, by=self._who))
 
     def _end(self, machine: str, author: Author, status: int | None, said: str = "") -> None:
         try:
@@ -242,7 +255,7 @@ class Recording:
                 self._look_at(machine)
         finally:
             self.book.append(
-                CommandDone(machine=machine, author=author, pid=os.getpid(), status=status, said=said[:_LONGEST])
+                CommandDone(machine=machine, author=author, by=self._who, status=status, said=said[:_LONGEST])
             )
 
     def _look_at(self, machine: str) -> None:

@@ -16,7 +16,6 @@ from natlab.record.entries import (
     CommandBegun,
     CommandDone,
     Full,
-    Left,
     Opened,
     StepBegun,
     TableSeen,
@@ -26,8 +25,9 @@ from natlab.record.entries import (
     Verified,
 )
 from natlab.record.rules import nat_table
-from natlab.record.timeline import Change, Timeline
+from natlab.record.timeline import Change, Timeline, ends
 from natlab.record.traces import trace_of
+from natlab.record.visits import worked
 from natlab.trace.model import Trace
 
 
@@ -108,7 +108,7 @@ def story_of(book: Book) -> Story:
     steps = [StepStory(number, step.id, step.title) for number, step in enumerate(opened.steps, 1)]
     times = [datetime.fromisoformat(entry.at) for entry in book.entries if entry.at]
     standing = frozenset(change.number for change in timeline.standing())
-    story = Story(opened, steps, changes, standing, times[0], times[-1])
+    story = Story(opened, steps, changes, standing, times[0], times[-1], worked(book.entries))
     _Teller(story).tell(book.entries)
     story.table = _last_table(story)
     if book.lost:
@@ -135,28 +135,20 @@ class _Teller:
         self._step: StepStory | None = None
         self._begun = 0
         self._under_way: list[tuple[int, CommandBegun]] = []
-        self._came: datetime | None = None
 
     def tell(self, entries: Iterable[AnyEntry]) -> None:
-        last = ""
         for entry in entries:
             self._take(entry)
-            last = entry.at
         for number, begun in self._under_way:
             self._done(number, begun, None, "")
         for step in self._story.steps:
             step.commands.sort(key=lambda done: done.number)
-        if self._came is not None:  # whoever came was killed, or is still there
-            self._went(last)
 
     def _take(self, entry: AnyEntry) -> None:
         story = self._story
         match entry:
             case Came():
                 story.visits += 1
-                self._came = self._came or datetime.fromisoformat(entry.at)
-            case Left():
-                self._went(entry.at)
             case StepBegun():
                 self._step = self._step_numbered(entry.number)
             case TableSeen():
@@ -184,11 +176,6 @@ class _Teller:
             case _:
                 pass
 
-    def _went(self, at: str) -> None:
-        if self._came is not None:
-            self._story.seconds += (datetime.fromisoformat(at) - self._came).total_seconds()
-        self._came = None
-
     def _place(self) -> StepStory:
         """Return the step that one is at; what happens before the first counts to that one."""
         return self._step if self._step is not None else self._story.steps[0]
@@ -209,7 +196,7 @@ class _Teller:
 
     def _command_done(self, done: CommandDone) -> None:
         for number, begun in self._under_way:
-            if (begun.pid, begun.machine, begun.author) == (done.pid, done.machine, done.author):
+            if ends(done, begun):
                 self._under_way.remove((number, begun))
                 self._done(number, begun, done.status, done.said)
                 return

@@ -9,6 +9,7 @@ locked from the reading of the rules until what they are is written down.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import threading
@@ -16,8 +17,9 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from natlab.errors import InfrastructureError, UsageError
+from natlab.errors import InfrastructureError, StateError, UsageError
 from natlab.machine import Machine, Machines
+from natlab.processes import start_time
 from natlab.record.book import Book
 from natlab.record.entries import (
     ELSEWHERE,
@@ -26,6 +28,7 @@ from natlab.record.entries import (
     Author,
     CommandBegun,
     CommandDone,
+    Process,
     RulesChanged,
     RulesSeen,
     StepBegun,
@@ -100,12 +103,13 @@ class Timeline:
         return tuple(change for change in changes if change.undoes is None and change.number not in taken_back)
 
     def look(self, machine: Machine) -> Change | None:
-        """Return what has changed on a machine since the last look, by whomever; None at the first look ever.
+        """Return what has changed on a machine since the last look, by whomever.
 
-        Raise InfrastructureError if its rules can't be read, StateError if they can't be written down.
+        None if nothing has, at the first look ever, and if there is no room for it in the record. Raise
+        InfrastructureError if its rules can't be read, StateError if they can't be written down.
         """
         with self._book.locked():
-            return self._look(machine)
+            return self._note(machine.name, read_rules(machine), None, None)
 
     def look_at(self, machines: Sequence[Machine]) -> dict[str, InfrastructureError]:
         """Do as `look`, on several machines at the same time; return what kept which of them from being read."""
@@ -125,9 +129,6 @@ class Timeline:
                     self._note(machine.name, read[machine.name], None, None)
         return failed
 
-    def _look(self, machine: Machine, author: Author | None = None, undoes: int | None = None) -> Change | None:
-        return self._note(machine.name, read_rules(machine), author, undoes)
-
     def saw(self, machine: str, rules: Rules, author: Author) -> Change | None:
         """Do as `look`, with rules that were read already: for whoever knows that nobody else is at the machine."""
         with self._book.locked():
@@ -145,17 +146,23 @@ class Timeline:
         author = author or self._author(machine)
         self._book.append(RulesChanged(number=number, machine=machine, rules=rules, author=author, undoes=undoes))
         self._catch_up()
-        return self._changes[-1] if self._changes else None
+        return self._changes[-1] if self._changes and self._changes[-1].number == number else None
 
     def undo(self, machines: Machines) -> Change:
         """Take the newest change back that stands, and return what that changed.
 
         Look at all machines first: a change that nobody has seen yet is the newest. Raise UsageError if nothing is
-        left to take back, InfrastructureError if the rules can't be brought back.
+        left to take back, StateError if the record has no room left, InfrastructureError if the rules can't be brought
+        back.
         """
         with self._book.locked():
             for error in self.look_at(tuple(machines.values())).values():
                 raise error
+            if self._book.full:
+                raise StateError(
+                    f"{self._book.file} is full: the last changes are not in it, so that none can be taken back",
+                    "`natlab reset` goes back to where a step begins",
+                )
             standing = self.standing()
             if not standing:
                 raise UsageError("there is nothing to take back: no change of the rules is on record")
@@ -165,9 +172,17 @@ class Timeline:
         machine = machines.get(change.machine)
         if machine is None:
             raise InfrastructureError(f"change {change.number} was on {change.machine}, which this lab does not have")
-        restore(machine, way_back(read_rules(machine), change.before))
-        done = self._look(machine, Author(UNDO, change.author.line, self._step), undoes=change.number)
-        if done is None or done.after.lines() != change.before.lines():
+        author = Author(UNDO, change.author.line, self._step)
+        try:
+            restore(machine, way_back(read_rules(machine), change.before))
+        except InfrastructureError:
+            with contextlib.suppress(InfrastructureError):
+                self._note(machine.name, read_rules(machine), author, None)  # half of it may be done
+            raise
+        rules = read_rules(machine)
+        back = rules.lines() == change.before.lines()
+        done = self._note(machine.name, rules, author, change.number if back else None)
+        if done is None or not back:
             raise InfrastructureError(
                 f"{machine.name}: the rules are not as they were before change {change.number}",
                 "`natlab history` shows what they are",
@@ -177,7 +192,7 @@ class Timeline:
     def _author(self, machine: str) -> Author:
         """Return whose command is under way on a machine; a natlab that was killed has none any more."""
         for begun in reversed(self._under_way):
-            if begun.machine in ("", machine) and _runs(begun.pid):
+            if begun.machine in ("", machine) and runs(begun.by):
                 return begun.author
         return Author(ELSEWHERE, step=self._step)
 
@@ -198,7 +213,7 @@ class Timeline:
                 case CommandBegun():
                     self._under_way.append(entry)
                 case CommandDone():
-                    self._under_way = [begun for begun in self._under_way if not _ends(entry, begun)]
+                    self._under_way = [begun for begun in self._under_way if not ends(entry, begun)]
                 case StepBegun():
                     self._step = entry.number
                 case _:
@@ -212,15 +227,16 @@ class Timeline:
         )
 
 
-def _ends(done: CommandDone, begun: CommandBegun) -> bool:
-    return (done.pid, done.machine, done.author) == (begun.pid, begun.machine, begun.author)
+def ends(done: CommandDone, begun: CommandBegun) -> bool:
+    """Say whether it is this command that has ended."""
+    return (done.by, done.machine, done.author) == (begun.by, begun.machine, begun.author)
 
 
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def runs(process: Process) -> bool:
+    """Say whether a natlab that has written into a record is still at work."""
+    return start_time(process.pid) == process.started
+
+
+def this_process() -> Process:
+    """Return what tells this natlab from all others."""
+    return Process(os.getpid(), start_time(os.getpid()) or 0)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from natlab.errors import InfrastructureError, MachineUnreachable
+from natlab.processes import start_time, stat
 from natlab.sandbox import ids
 from natlab.sandbox.builder import GO, MAPPED, UNSHARED
 from natlab.sandbox.plan import WorldPlan
@@ -36,7 +37,7 @@ class BuilderEndedError(InfrastructureError):
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """The init of a PID namespace. A PID alone may belong to somebody else tomorrow; with its start time it can't."""
+    """The init of a PID namespace."""
 
     pid: int
     started: int
@@ -45,34 +46,18 @@ class Init:
     @staticmethod
     def of(pid: int) -> Init:
         """Describe a running process; MachineUnreachable if there is none."""
-        started = _start_time(pid)
+        started = start_time(pid)
         if started is None:
             raise MachineUnreachable(f"process {pid} of the world ended while it was made")
         return Init(pid, started)
 
     def alive(self) -> bool:
-        return _start_time(self.pid) == self.started
+        return start_time(self.pid) == self.started
 
     def serves(self) -> bool:
         """Say whether it is alive and not about to end: from then on its namespaces can't be entered any more."""
-        fields = _stat(self.pid)
+        fields = stat(self.pid)
         return fields is not None and int(fields[19]) == self.started and not int(fields[6]) & _PF_EXITING
-
-
-def _start_time(pid: int) -> int | None:
-    """Return a process's start time, or None if it has ended."""
-    fields = _stat(pid)
-    return None if fields is None else int(fields[19])
-
-
-def _stat(pid: int) -> list[str] | None:
-    """Return the fields of proc(5)'s /proc/PID/stat from the third on, or None if the process is gone or a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from natlab.diagnose.way import Way
 from natlab.errors import NatlabError
-from natlab.events import CommandEnded, Event, StepEnded, StepStarted
+from natlab.events import CommandCutShort, CommandEnded, Event, StepEnded, StepStarted
 from natlab.model import StepResult
 from natlab.ui.diagram import render_way
 from natlab.ui.keys import CONTINUED, Editor, Keybar
@@ -41,7 +41,7 @@ class Illustrated:
     def __call__(self, event: Event) -> None:
         """Note that something may have changed, or what was measured."""
         with self._lock:
-            if isinstance(event, StepStarted | CommandEnded):
+            if isinstance(event, StepStarted | CommandEnded | CommandCutShort):
                 self._stale, self._result = True, None
             elif isinstance(event, StepEnded):
                 self._stale, self._result = True, event.result

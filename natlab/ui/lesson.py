@@ -88,8 +88,7 @@ class Lesson:
 
     def _go_to(self, index: int) -> None:
         """Begin a step. One that can't be begun, since a machine can't be asked, leaves the learner where they are."""
-        self._runner.begin(index)
-        place = Place(index, self._runner.table(self._lab.table_of))
+        place = Place(index, self._runner.begin(index))
         self._furthest = max(self._furthest, index)
         found = self._results.get(index)
         place.passed = found is not None and found.outcome is Outcome.PASSED

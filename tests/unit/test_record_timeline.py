@@ -9,14 +9,26 @@ from pathlib import Path
 import pytest
 
 from natlab.errors import InfrastructureError, MachineUnreachable, StateError, UsageError
-from natlab.events import CommandEnded, CommandStarted, Event, Notice, StepStarted
+from natlab.events import CheckEnded, CommandCutShort, CommandEnded, CommandStarted, Event, Notice, StepStarted
 from natlab.machine import COMMAND_TIMEOUT
-from natlab.model import Command, CommandResult
+from natlab.model import CheckResult, Command, CommandResult, Outcome, Verdict
 from natlab.record.book import Book
-from natlab.record.entries import ELSEWHERE, EXEC, STEP, TYPED, UNDO, Author, CommandBegun, Told, Unseen
+from natlab.record.entries import (
+    ELSEWHERE,
+    EXEC,
+    STEP,
+    TYPED,
+    UNDO,
+    Author,
+    Checked,
+    CommandBegun,
+    Process,
+    Told,
+    Unseen,
+)
 from natlab.record.recording import Recording
 from natlab.record.rules import COMMAND
-from natlab.record.timeline import Change, Timeline
+from natlab.record.timeline import Change, Timeline, this_process
 from natlab.testing import ScriptedMachine
 from tests.unit.test_record_book import LAB, a_book
 from tests.unit.test_record_rules import CUT
@@ -40,6 +52,16 @@ class Forwarder(ScriptedMachine):
     def stream(self, argv: Sequence[str]) -> int:
         self.forwards = argv[-1]
         return 3
+
+
+class Halfway(Forwarder):
+    """A machine on which what should restore its rules fails in the middle of it."""
+
+    def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = COMMAND_TIMEOUT) -> CommandResult:
+        if argv[0] == "sysctl":
+            self.forwards = "half"
+            raise InfrastructureError("vm-1: it took too long")
+        return super().run(argv, stdin=stdin, timeout=timeout)
 
 
 def recording(book: Book, machine: Forwarder, said: list[Event] | None = None, *, alone: bool = False) -> Recording:
@@ -95,11 +117,51 @@ def test_a_killed_natlab_s_command_is_nobody_s_author(tmp_path: Path) -> None:
         pass
     timeline = Timeline(book)
     timeline.look(machine)
-    book.append(CommandBegun(machine="vm-1", author=Author(EXEC, "never ends"), pid=killed.pid))
+    book.append(CommandBegun(machine="vm-1", author=Author(EXEC, "never ends"), by=Process(killed.pid, 1)))
     machine.forwards = "1"
     change = timeline.look(machine)
     assert change is not None
     assert change.author.how == ELSEWHERE
+
+
+def test_a_process_that_has_a_killed_natlab_s_pid_is_no_author(tmp_path: Path) -> None:
+    book, machine = a_book(tmp_path), Forwarder()
+    timeline = Timeline(book)
+    timeline.look(machine)
+    mine = this_process()
+    another = Process(mine.pid, mine.started - 1)
+    book.append(CommandBegun(machine="vm-1", author=Author(EXEC, "never ends"), by=another))
+    machine.forwards = "1"
+    change = timeline.look(machine)
+    assert change is not None
+    assert change.author.how == ELSEWHERE
+
+
+@pytest.mark.parametrize("unreachable", [False, True])
+def test_what_comes_after_a_command_that_was_cut_short_is_not_its_doing(tmp_path: Path, *, unreachable: bool) -> None:
+    machine = Forwarder()
+    listener, command = recording(a_book(tmp_path), machine), Command("vm-1", "sleep 60")
+    listener(CommandStarted(command))
+    machine.forwards = "1"
+    listener(CommandCutShort(command, unreachable))
+    machine.forwards = "2"
+    listener.machines({"vm-1": machine})
+    listener.look()
+    changes = listener.timeline.changes()
+    # A machine that is out of reach is not looked at: then nobody knows which of both was the command's.
+    assert hows(changes) == ([ELSEWHERE] if unreachable else [STEP, ELSEWHERE])
+
+
+def test_verdicts_belong_to_the_step_of_the_natlab_that_measured(tmp_path: Path) -> None:
+    book, machine = a_book(tmp_path), Forwarder()
+    lesson, other = recording(book, machine), recording(Book(book.file), machine)
+    lesson(StepStarted(LAB.steps[3], 4, 5))
+    other(StepStarted(LAB.steps[0], 1, 5))
+    lesson.timeline.changes()
+    lesson(CheckEnded(CheckResult(LAB.steps[3].checks[0], Verdict(Outcome.PASSED, "", ""), 0.1)))
+    assert [entry.step for entry in lesson.entries if isinstance(entry, Checked)] == [4]
+    reader = recording(Book(book.file), machine)  # who leads through no steps goes by the newest
+    assert reader.step == 1
 
 
 def test_a_timeline_misses_nothing_that_somebody_else_has_read(tmp_path: Path) -> None:
@@ -139,6 +201,32 @@ def test_undo_says_so_if_it_did_not_help(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="the rules are not as they were before change 1"):
         timeline.undo({"vm-1": machine})
     assert [change.number for change in timeline.standing()] == [1]
+
+
+def test_an_undo_that_did_half_is_on_record_as_an_undo_and_takes_nothing_back(tmp_path: Path) -> None:
+    machine, timeline = Halfway(), Timeline(a_book(tmp_path))
+    timeline.look(machine)
+    machine.forwards = "1"
+    for _ in range(2):
+        with pytest.raises(InfrastructureError):
+            timeline.undo({"vm-1": machine})
+    assert hows(timeline.changes()) == [ELSEWHERE, UNDO]
+    assert [change.number for change in timeline.standing()] == [1, 2]
+
+
+def test_nothing_is_taken_back_by_a_record_that_is_full(tmp_path: Path) -> None:
+    machine = Forwarder()
+    book = a_book(tmp_path)
+    timeline = Timeline(book)
+    for forwards in "01":
+        machine.forwards = forwards
+        timeline.look(machine)
+    timeline = Timeline(Book(book.file, limit=book.file.stat().st_size + 40))
+    machine.forwards = "2"
+    assert timeline.look(machine) is None
+    with pytest.raises(StateError, match="is full: the last changes are not in it"):
+        timeline.undo({"vm-1": machine})
+    assert machine.forwards == "2"
 
 
 def test_alone_the_runners_reading_is_the_look(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -33,6 +32,7 @@ from natlab.record.entries import (
 )
 from natlab.record.rules import Rules, nat_table
 from natlab.record.story import story_of
+from natlab.record.timeline import this_process
 from natlab.record.traces import plain_of, trace_of
 from natlab.report.html import to_html
 from natlab.report.markdown import to_markdown
@@ -45,10 +45,10 @@ EVIL = "iptables -F # </pre><script>alert(1)</script> {{ 7*7 }} `a` ``b`` | \\| 
 
 
 def ran(book: Book, machine: str, author: Author, status: int | None = 0, said: str = "") -> None:
-    pid = os.getpid()
-    book.append(CommandBegun(machine=machine, author=author, pid=pid))
+    by = this_process()
+    book.append(CommandBegun(machine=machine, author=author, by=by))
     if status is not None:
-        book.append(CommandDone(machine=machine, author=author, pid=pid, status=status, said=said))
+        book.append(CommandDone(machine=machine, author=author, by=by, status=status, said=said))
 
 
 def lesson(folder: Path) -> Book:

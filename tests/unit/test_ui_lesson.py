@@ -132,11 +132,12 @@ class ScriptedRunner(Runner):
         """What the machines as they are give to say, each time they are looked at for that."""
         self.already: tuple[CheckResult, ...] = ()
 
-    def begin(self, index: int) -> None:
-        self.world.answer()
+    def begin(self, index: int) -> NatTable:
+        now = self.table("vm-1")
         self.begun.append(index)
         self.current = self.lab.steps[index]
         self.emit(StepStarted(self.current, index + 1, len(self.lab.steps)))
+        return now
 
     def run_command(self, command: Command) -> CommandResult:
         self.emit(CommandStarted(command))
