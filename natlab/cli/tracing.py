@@ -56,12 +56,14 @@ def watch(context: Context, options: TraceOptions) -> int:
         running = session.attach(instance, labfile.load(Path(journal.lab)))
         world = World(running.lab, running.machines, silence=running.site.silence)
         context.console.print(f"Watching {options.protocol} for {seconds:g} s.")
-        found = 0
-        for each in watched(world, options.protocol, seconds):
+        found, cuts = 0, list[str]()
+        for each in watched(world, options.protocol, seconds, cuts.append):
             found += 1
             context.console.rule(style="dim")
             context.console.print(render_trace(each, running.lab, everything=options.everything))
     context.console.print(f"{found} flow{'s' * (found != 1)} passed." if found else "Nothing passed.")
+    for words in cuts:
+        context.console.print(f"Watched no longer: {words}")
     return ExitCode.PASSED
 
 

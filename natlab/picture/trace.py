@@ -155,7 +155,8 @@ class _Drawing:
             for words in wrapped(_remembered(each), room):
                 self._words(_Line(words))
         if self._trace.lost:
-            self._words(_Line(f"{self._trace.lost} events were lost: what is not shown may still have happened.", "b"))
+            lost = f"{self._trace.lost} events, at least, were not kept"
+            self._words(_Line(f"{lost}: what is not here may have been.", "b"))
         self._y += 6
         for words in wrapped(self._trace.summary, room, "h"):
             self._words(_Line(words, "h"), 20)

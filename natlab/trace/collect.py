@@ -77,12 +77,24 @@ class Collectors:
         return machine.run(("sh", "-c", _SAY, "sh", self._file, str(_LOOKS)), timeout=_READY * 2).stdout
 
     def new(self) -> list[Collected]:
-        """Return what they have seen since the last time that this was asked."""
+        """Return what they have seen since the last time that this was asked.
+
+        Raise InfrastructureError if a machine, or what collects on it, is gone.
+        """
         asked = {name: self._pool.submit(self._tail, machine) for name, machine in self._machines.items()}
         return [self._newly(name, text.result()) for name, text in asked.items()]
 
     def _tail(self, machine: Machine) -> str:
-        return machine.run(("tail", "-c", f"+{self._had[machine.name] + 1}", self._copy)).stdout
+        """Return what a collector has written since; raise InfrastructureError if it ended, unless it is full."""
+        had = self._had[machine.name]
+        tail = machine.run(("tail", "-c", f"+{had + 1}", self._copy))
+        if tail.ok:
+            return tail.stdout
+        # It has taken its file with it; its whole output has the same lines, and empty ones besides.
+        lines = self._running[machine.name].result().stdout.splitlines()
+        if "full" not in lines:
+            raise InfrastructureError(f"{machine.name}: what watches the packets has ended too early")
+        return "".join(f"{line}\n" for line in lines if line not in ("", "end"))[had:]
 
     def _newly(self, name: str, text: str) -> Collected:
         whole = text[: text.rfind("\n") + 1]

@@ -6,12 +6,13 @@
 # ends with this program. FILE then holds its process ID (or what went wrong), and goes with it. SIGTERM ends it, once
 # all is read that the kernel has by then. On standard output, a line each: the time and the kernel's message,
 # hexadecimal; `lost` when the kernel says that it could not hand over some; `full` after so many BYTES; at its end `end`.
-# COPY, if given, is a file that gets the same meanwhile, for whoever does not wait for the end.
+# COPY, if given, is a file that gets the same meanwhile, `end` excepted, for whoever does not wait for the end.
 use strict;
 use Time::HiRes;
 my ($file, $group, $seconds, $bytes, $copy) = @ARGV;
 my ($NETLINK_NETFILTER, $NFULNL_CONFIG, $ENOBUFS, $EAGAIN, $DONTWAIT) = (12, 0x401, 105, 11, 0x40);
 my $ending = 0;
+my $copied;
 $SIG{TERM} = $SIG{INT} = $SIG{HUP} = sub { $ending = 1 };
 $SIG{PIPE} = 'IGNORE';
 $^F = 2;
@@ -23,6 +24,12 @@ sub said {
     print $to "$words\n";
     close $to;
     rename "$file.new", $file;
+}
+
+sub keep {
+    my ($line) = @_;
+    syswrite $copied, $line if $copied;
+    print $line;
 }
 
 sub failed {
@@ -75,7 +82,6 @@ until ($answer =~ /^table \w+ $name$/m) {
     my $alive = select($ready, undef, undef, $seconds) > 0 && sysread $from_nft, $answer, 65536, length $answer;
     failed('nft: ' . ($answer =~ /^(\S[^\n]*)/m ? $1 : 'it does not answer')) if !$alive || $answer =~ /^Error/m;
 }
-my $copied;
 if ($copy) { open $copied, '>', $copy or failed("$copy: $!") }
 said($$);
 
@@ -91,15 +97,13 @@ while (1) {
     }
     my $got = recv $log, my $message, 65536, $DONTWAIT;
     if (!defined $got) {
-        if ($! == $ENOBUFS) { print "lost\n"; next }
+        if ($! == $ENOBUFS) { keep("lost\n"); next }
         last if $ending;
         next;
     }
     $bytes -= length $message;
-    if ($bytes < 0) { print "full\n"; last }
-    my $line = sprintf "%.6f %s\n", Time::HiRes::time(), unpack 'H*', $message;
-    print $line or last;
-    syswrite $copied, $line if $copied;
+    if ($bytes < 0) { keep("full\n"); last }
+    keep(sprintf "%.6f %s\n", Time::HiRes::time(), unpack 'H*', $message) or last;
 }
 unlink $file, $copy || ();
 print "end\n";

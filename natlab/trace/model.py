@@ -67,7 +67,7 @@ class Change:
 class Passage:
     """A packet's way through one hook of one machine: as it came, as it left (None: it never did), what was changed.
 
-    `seconds` counts from the request, by that machine's own clock.
+    `seconds` counts from the first packet that the machine saw, by its own clock.
     """
 
     machine: str
@@ -111,7 +111,7 @@ class Remembered:
 class Trace:
     """One request across all machines. `passages` is the merged timeline; `summary` its one sentence.
 
-    `lost` counts events that the kernel could not hand over: with any lost, what is absent proves nothing.
+    `lost` counts events, at least so many, that were not kept: with any lost, what is absent proves nothing.
     """
 
     request: Request

@@ -34,7 +34,10 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one machine's collector wrote: in the kernel's order, and how many events are missing, at least."""
+    """What one machine's collector wrote: in the kernel's order, and how many events are missing, at least.
+
+    One that is `full` has taken as much as it may, and nothing since.
+    """
 
     machine: str
     sightings: tuple[Sighting, ...]
@@ -61,7 +64,8 @@ def read(machine: str, text: str, first: int | None = 0) -> Collected:
                 expected = number + 1
                 if sighting is not None:
                     sightings.append(sighting)
-    return Collected(machine, tuple(sightings), max(overruns, gaps), "full" in lines)
+    full = "full" in lines  # said when there came one more than it may take
+    return Collected(machine, tuple(sightings), max(overruns, gaps) + full, full)
 
 
 def _messages(machine: str, received: float, data: bytes) -> Iterator[tuple[int, Sighting | None]]:

@@ -34,11 +34,10 @@ _HOW = "say a URL, MACHINE:PORT, or with --icmp a MACHINE"
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a request met, in a word and in a phrase, and how long the source waited for it."""
+    """What a request met, in a word and in a phrase."""
 
     met: Met
     words: str
-    seconds: float
 
 
 def request_of(lab: Lab, source: str | None, target: str | None, protocol: Protocol) -> Request:
@@ -96,7 +95,7 @@ def _must_be_of(lab: Lab, name: str, what: str) -> None:
 
 
 def _address(lab: Lab, name: str) -> IPv4Address:
-    """Return a machine's address, or the one that is written there, if it is of the lab's network."""
+    """Return a machine's address, or the one that is written there. Raise UsageError if it is neither."""
     for machine in lab.machines:
         if machine.name == name:
             return machine.address
@@ -116,7 +115,7 @@ def send(request: Request, world: World) -> Sent:
     if request.url is not None:
         found = fetch(machine, request.url, connect=patience, total=patience + _PAGE)
         owner = page_owner(found.body, world) if found.met is Met.ANSWER else None
-        return Sent(found.met, describe(found, owner, patience), found.seconds)
+        return Sent(found.met, describe(found, owner, patience))
     if request.protocol is Protocol.TCP:
         result = machine.run(("timeout", f"{patience:g}", *_TCP, address, port), timeout=patience + _PAGE)
         return _sent(machine, result, "connected", patience)
@@ -126,17 +125,17 @@ def send(request: Request, world: World) -> Sent:
     whole = max(1, round(patience + 0.5))
     result = machine.run(("busybox", "ping", "-c", "1", "-W", str(whole), address), timeout=whole + _PAGE)
     met = Met.ANSWER if result.ok else Met.SILENCE
-    return Sent(met, ANSWERED if result.ok else f"no answer within {whole} s", result.seconds)
+    return Sent(met, ANSWERED if result.ok else f"no answer within {whole} s")
 
 
 def _sent(machine: Machine, result: CommandResult, answered: str, patience: float) -> Sent:
     if result.ok:
-        return Sent(Met.ANSWER, answered, result.seconds)
+        return Sent(Met.ANSWER, answered)
     if result.status == _TIMED_OUT or (result.status > _READ_TIMED_OUT and not result.stderr.strip()):
-        return Sent(Met.SILENCE, f"no answer within {patience:g} s", result.seconds)
+        return Sent(Met.SILENCE, f"no answer within {patience:g} s")
     reason = _REASON.search(result.stderr)
     if reason is None:
         said = (result.stderr.strip().splitlines() or [f"status {result.status}"])[-1]
         raise InfrastructureError(f"{machine.name}: the request could not be sent: {said}")
     words = reason[1].strip().lower()
-    return Sent(Met.REFUSAL if words == "connection refused" else Met.UNREACHABLE, words, result.seconds)
+    return Sent(Met.REFUSAL if words == "connection refused" else Met.UNREACHABLE, words)

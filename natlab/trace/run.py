@@ -56,16 +56,24 @@ def trace(request: Request, world: World) -> Traced:
     return explained(request, sent, _flow(_first(request, world.lab, collected), collected), world, lost)
 
 
-def explained(request: Request, sent: Sent, flow: dict[str, list[Sighting]], world: World, lost: int) -> Traced:
+def explained(
+    request: Request,
+    sent: Sent,
+    flow: dict[str, list[Sighting]],
+    world: World,
+    lost: int,
+    *,
+    under_way: bool = False,
+) -> Traced:
     """Make a trace of a flow's sightings, by machine: put in order, with the rules that were at work, and its end.
 
-    With events `lost` nothing is concluded from where a packet was seen last.
+    With events `lost`, or with the flow still `under_way`, nothing is concluded from where a packet was seen last.
     """
     order = sorted(flow, key=lambda name: name != request.source)
     stops = merge({name: stops_of(flow[name]) for name in order})
     read = _read(world, changed_machines(stops) | last_machines(stops))
     facts = {name: one.facts for name, one in read.items()}
-    sure = sent.met is not Met.ANSWER and not lost
+    sure = sent.met is not Met.ANSWER and not lost and not under_way
     death = death_of(stops, world.lab, facts, refused=sent.met is Met.REFUSAL) if sure else None
     told = passages(stops, {name: one.knowledge for name, one in facts.items()})
     summary = summary_of(request, sent, told, death)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,12 +23,14 @@ class Way:
     def last(self) -> Passage:
         return self.passages[-1]
 
-    def takes(self, passage: Passage) -> bool:
-        """Say whether this packet could be seen there: it is the same one, not yet delivered, and not there before."""
-        been = {(each.machine, each.hook) for each in self.passages}
-        ended = self.last.hook is Hook.INPUT or self.last.after is None
-        same = _identity(self.last.before) == _identity(passage.before)
-        return same and not ended and (passage.machine, passage.hook) not in been
+    @property
+    def ended(self) -> bool:
+        """Whether the packet was delivered, or never seen again."""
+        return self.last.hook is Hook.INPUT or self.last.after is None
+
+    def passed(self, passage: Passage) -> bool:
+        """Say whether the packet was at a passage's hook before."""
+        return any((each.machine, each.hook) == (passage.machine, passage.hook) for each in self.passages)
 
 
 def ways_of(passages: Sequence[Passage]) -> list[Way]:
@@ -36,12 +39,18 @@ def ways_of(passages: Sequence[Passage]) -> list[Way]:
     Of packets that look the same, as one that is sent again does, the one that set out last is it.
     """
     ways: list[Way] = []
+    under_way: dict[tuple[object, ...], list[Way]] = defaultdict(list)
     for passage in passages:
-        way = next((way for way in reversed(ways) if way.takes(passage)), None)
-        if way is None or passage.hook is Hook.OUTPUT:  # where every packet that a machine sends itself begins
-            ways.append(Way([passage]))
-        else:
-            way.passages.append(passage)
+        alike = under_way[_identity(passage.before)]
+        begins = passage.hook is Hook.OUTPUT  # where every packet that a machine sends itself begins
+        way = None if begins else next((way for way in reversed(alike) if not way.passed(passage)), None)
+        if way is None:
+            way = Way()
+            ways.append(way)
+            alike.append(way)
+        way.passages.append(passage)
+        if way.ended:
+            alike.remove(way)
     return ways
 
 

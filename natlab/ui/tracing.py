@@ -191,6 +191,6 @@ def _ending(ink: Ink, trace: Trace) -> Iterator[RenderableType]:
     for line in trace.death.evidence if trace.death is not None else ():
         yield ink.text(line, "dim")
     if trace.lost:
-        yield ink.text(f"The kernel could not hand over {trace.lost} events: what is not here may have been.", "yellow")
+        yield ink.text(f"{trace.lost} events, at least, were not kept: what is not here may have been.", "yellow")
     mark = f"{_STOP} " if trace.death is not None and not ink.plain else ""
     yield ink.text(f"{mark}{trace.summary}", "bold")

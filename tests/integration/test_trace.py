@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 
+from natlab.errors import InfrastructureError
+from natlab.model import Protocol
+from natlab.trace import collect
 from tests.goldens import compare
 from tests.integration.conftest import Learner
+from tests.integration.running import running_lab
 
 LAB = "dnat-basic"
 FORWARD = "sysctl -qw net.ipv4.ip_forward=1"
@@ -233,6 +237,42 @@ def test_what_passes_by_is_told_as_it_falls_silent(lab: Learner) -> None:
     assert "vm-2 asked 192.168.122.34:99; vm-1 itself refused" in said
     assert said.endswith("2 flows passed.")
     assert "natlab" not in gone(lab)
+
+
+def test_where_a_flow_that_the_watch_cuts_short_ended_is_not_concluded(roots_lab: Learner) -> None:
+    roots_lab.on("vm-1", "iptables -A INPUT -p udp --dport 99 -j DROP")
+    watching = roots_lab.start("trace", "--watch", "--udp", "--seconds", "3")
+    roots_lab.on("host", "for i in $(seq 30); do echo again; sleep 0.2; done | nc -u -w 1 192.168.122.34 99")
+    said, _ = watching.communicate(timeout=60)
+    assert watching.returncode == 0, said
+    said = " ".join(said.split())
+    assert "no answer by the end of the watch, and where it ended can't be told." in said
+    assert said.endswith("1 flow passed.")
+
+
+def test_a_live_collector_says_that_it_is_full_and_what_it_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "_BYTES", 4000)
+    with running_lab(tmp_path) as lab:
+        machines = {"vm-1": lab.running.machines["vm-1"]}
+        with collect.collecting(machines, Protocol.UDP, None, 30.0, live=True) as collectors:
+            assert [(one.sightings, one.full) for one in collectors.new()] == [((), False)]
+            lab.on("host", "for i in $(seq 20); do echo $i >/dev/udp/192.168.122.34/99; done")
+            seen = collectors.new()
+            until = time.monotonic() + 20
+            while not seen[-1].full:
+                assert time.monotonic() < until
+                seen += collectors.new()
+        assert sum(one.lost for one in seen) == 1
+        assert 0 < sum(len(one.sightings) for one in seen) < 20 * 4
+        with (
+            collect.collecting(machines, Protocol.UDP, None, 30.0, live=True) as collectors,
+            pytest.raises(InfrastructureError, match="vm-1: what watches the packets has ended too early"),
+        ):
+            lab.on("vm-1", "kill $(cat /run/natlab-trace-*)")
+            while time.monotonic() < until:
+                collectors.new()
 
 
 @pytest.mark.parametrize(
