@@ -150,7 +150,7 @@ def table(context: Context, machine: str | None, name: str | None, *, watch: boo
 
 def _show_table(context: Context, subject: Machine, *, watch: bool) -> None:
     from natlab.checks.reading import read_ruleset
-    from natlab.ui.nattable import render_nat_table
+    from natlab.ui.nattable import LAST_LOOK, render_nat_table
 
     console = context.console
     before = now = read_ruleset(subject).table
@@ -159,7 +159,8 @@ def _show_table(context: Context, subject: Machine, *, watch: bool) -> None:
         time.sleep(WATCH_INTERVAL)
         before, now = now, read_ruleset(subject).table
         if now != before:
-            console.print(render_nat_table(subject.name, now, at_step_start=before, before_probes=before))
+            changed = render_nat_table(subject.name, now, at_step_start=before, before_probes=before, since=LAST_LOOK)
+            console.print(changed)
             context.stdout.flush()
 
 

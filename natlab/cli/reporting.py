@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from natlab.cli.context import Context
+from natlab.cli.files import write_file
 from natlab.cli.instances import attach
 from natlab.cli.recording import recording_of
 from natlab.cli.resetting import way_back
@@ -35,17 +36,14 @@ def write(context: Context, file: Path, text: str, option: str) -> None:
     if file == STANDARD_OUTPUT:
         context.stdout.write(text)
         return
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{option}: {file}: {error.strerror}", "name a file in a folder that you can write") from error
+    write_file(file, text.encode("utf-8"), option)
 
 
 def table_picture(context: Context, machine: str | None, name: str | None, file: Path, *, watch: bool) -> int:
     """Draw a machine's live nat table, marked with what is new, and has counted, since the step began."""
     from natlab.checks.reading import read_ruleset
     from natlab.picture import table_svg
-    from natlab.record.entries import TableSeen
+    from natlab.record.story import table_as_step_began
 
     if watch:
         raise UsageError("--svg and --watch don't go together", "say one of them")
@@ -53,8 +51,6 @@ def table_picture(context: Context, machine: str | None, name: str | None, file:
     subject = running.machine(machine or running.lab.table_of)
     with way_back(name):
         now = read_ruleset(subject).table
-    entries = recording_of(context, running).entries
-    seen = [entry for entry in entries if isinstance(entry, TableSeen) and entry.machine == subject.name]
-    then = seen[-1].at_step_start if seen else None
+    then = table_as_step_began(recording_of(context, running).entries, subject.name)
     write(context, file, table_svg(subject.name, now, then, then), "--svg")
     return ExitCode.PASSED

@@ -12,6 +12,7 @@ from pathlib import Path
 from natlab import labfile, session
 from natlab.cli.background import Background
 from natlab.cli.context import Context, Terminated, exit_code_of, terminal_needed
+from natlab.cli.files import must_be_writable, write_file
 from natlab.cli.making import Wish
 from natlab.cli.recording import listeners, recorded
 from natlab.cli.resetting import redoing, restored
@@ -61,24 +62,25 @@ def _run_reported(context: Context, options: RunOptions) -> int:
     """Run every step by itself; the report is written whatever happens."""
     report = Report(options.lab, options.wish.provider)
     if options.junit:
-        _must_be_writable(options.junit)
+        must_be_writable(options.junit, "--junit")
     try:
         with _listener(context, report, quiet=options.json) as emit:
             outcome = _run_auto(context, options, emit)
-    except (NatlabError, KeyboardInterrupt, Terminated) as error:
-        report.broke(error.message if isinstance(error, NatlabError) else "interrupted")
+    except BaseException as error:
+        report.broke(_why(error))
         raise
     finally:
         _write_reports(context, options, report)
     return exit_code_of(outcome)
 
 
-def _must_be_writable(file: Path) -> None:
-    """Find out now, not after the run, that a report has nowhere to go."""
-    try:
-        file.open("ab").close()
-    except OSError as error:
-        raise UsageError(f"--junit: {file}: {error.strerror}", "name a file in a folder that you can write") from error
+def _why(error: BaseException) -> str:
+    """Say what ended a run before its end: also what is no business of natlab's, as that nobody reads its screen."""
+    if isinstance(error, NatlabError):
+        return error.message
+    if isinstance(error, KeyboardInterrupt | Terminated):
+        return "interrupted"
+    return f"{type(error).__name__}: {error}"
 
 
 @contextmanager
@@ -110,7 +112,7 @@ def _write_reports(context: Context, options: RunOptions, report: Report) -> Non
     if options.junit:
         from natlab.report.junit import to_junit
 
-        options.junit.write_bytes(to_junit(report))
+        write_file(options.junit, to_junit(report), "--junit")
 
 
 def _run_auto(context: Context, options: RunOptions, emit: Listener) -> Outcome:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from natlab import labfile, session
 from natlab.cli.context import Context
+from natlab.cli.files import must_be_writable, write_file
 from natlab.cli.recording import recording_of
 from natlab.cli.reporting import STANDARD_OUTPUT, write
 from natlab.cli.resetting import way_back
@@ -88,9 +89,10 @@ def trace(context: Context, options: TraceOptions) -> int:
 
     instance = session.choose(context.store, options.instance)
     journal = session.running(instance)
-    for file in (options.pcap, options.svg if options.svg != STANDARD_OUTPUT else None):
+    svg = options.svg if options.svg != STANDARD_OUTPUT else None
+    for option, file in (("--pcap", options.pcap), ("--svg", svg)):
         if file is not None:
-            _must_be_writable(file)
+            must_be_writable(file, option)
     with way_back(options.instance):
         running = session.attach(instance, labfile.load(Path(journal.lab)))
         world = World(running.lab, running.machines, silence=running.site.silence)
@@ -100,7 +102,7 @@ def trace(context: Context, options: TraceOptions) -> int:
         from natlab.trace.capture import captured
         from natlab.trace.pcapng import pcapng
 
-        options.pcap.write_bytes(pcapng(captured(found.sightings)))
+        write_file(options.pcap, pcapng(captured(found.sightings)), "--pcap")
     if options.svg is not None:
         from natlab.picture import trace_svg
 
@@ -119,11 +121,3 @@ def trace(context: Context, options: TraceOptions) -> int:
     if found.answered:
         return ExitCode.PASSED
     return ExitCode.CANNOT_TELL if found.trace.lost else ExitCode.FAILED
-
-
-def _must_be_writable(file: Path) -> None:
-    """Find out now, not after the request, that a file has nowhere to go."""
-    try:
-        file.open("ab").close()
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}", "name a file in a folder that you can write") from error

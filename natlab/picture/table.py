@@ -18,8 +18,12 @@ def table_svg(
     at_step_start: NatTable | None = None,
     before_probes: NatTable | None = None,
     key: str = "table",
+    counted: str = "since the step began",
 ) -> str:
-    """Return `machine`'s nat table as SVG, marked with what is new and what has counted since the tables before."""
+    """Return `machine`'s nat table as SVG, marked with what is new and what has counted since the tables before.
+
+    `counted` says since when, or by what.
+    """
     table = mark(now, at_step_start, before_probes)
     canvas = Canvas()
     width = _MARGIN * 2 + _COUNTERS + _SPEC + 70
@@ -40,7 +44,7 @@ def table_svg(
         for rule in chain.rules:
             y = _rule(canvas, y, rule, width)
         y += LINE
-    y = _remarks(canvas, y, table, width)
+    y = _remarks(canvas, y, table, width, counted)
     return canvas.document(width, y + 8, title, _said(table), key)
 
 
@@ -65,7 +69,7 @@ def _count(value: int | None, moved: int) -> str:
     return f"{value} (+{moved})" if moved else str(value)
 
 
-def _remarks(canvas: Canvas, y: float, table: MarkedTable, width: float) -> float:
+def _remarks(canvas: Canvas, y: float, table: MarkedTable, width: float, counted: str) -> float:
     remarks = [f"gone: {rule.chain} {rule.spec}" for rule in table.gone]
     remarks += [f"Warning: {warning}" for warning in table.warnings]
     for remark in remarks:
@@ -73,7 +77,7 @@ def _remarks(canvas: Canvas, y: float, table: MarkedTable, width: float) -> floa
             canvas.text(_MARGIN, y, line)
             y += LINE
     if any(rule.packets_moved for rule in table.rules):
-        canvas.text(_MARGIN, y, "(+n): counted since the step began", "w s")
+        canvas.text(_MARGIN, y, f"(+n): counted {counted}", "w s")
         y += LINE
     return y
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 
 from natlab.model import Outcome
+from natlab.netfilter.ruleset import NatTable
 from natlab.record.book import Book
 from natlab.record.entries import (
     RESET,
@@ -87,6 +89,8 @@ class Story:
     visits: int = 0
     resets: int = 0
     table: TableSeen | None = None
+    table_before: str = "the step began that was checked last"
+    """When the table was as `at_step_start` says."""
     remarks: list[str] = field(default_factory=list)
     """What a reader must know of the record itself: that it is not whole, for instance."""
 
@@ -117,12 +121,29 @@ def story_of(book: Book) -> Story:
     return story
 
 
+def table_as_step_began(entries: Sequence[AnyEntry], machine: str) -> NatTable | None:
+    """Return a machine's nat table as the step that one is at began; None if natlab has not seen it by then.
+
+    A step begins when one comes to it from another: a check of it is no beginning.
+    """
+    begun = [(at, entry.number) for at, entry in enumerate(entries) if isinstance(entry, StepBegun)]
+    here = [at for at, _ in takewhile(lambda each: each[1] == begun[-1][1], reversed(begun))]
+    start = here[-1] if here else 0
+    before, since = (
+        [entry for entry in part if isinstance(entry, TableSeen) and entry.machine == machine]
+        for part in (entries[:start], entries[start:])
+    )
+    return since[0].at_step_start if since else before[-1].now if before else None
+
+
 def _last_table(story: Story) -> TableSeen | None:
     """Return the lab's nat table as it was last: a change can have come after the last verification."""
     seen, own = story.table, [change for change in story.changes if change.machine == story.opened.table_of]
     if not own or (seen is not None and seen.at > own[-1].at):
         return seen
     now = nat_table(own[-1].after)
+    if seen is None:
+        story.table_before = "natlab had seen it first"
     then = seen.at_step_start if seen is not None else nat_table(own[0].before)
     return TableSeen(at=own[-1].at, machine=own[-1].machine, at_step_start=then, before_probes=now, now=now)
 

@@ -63,4 +63,5 @@ def _table(story: Story) -> Markup | None:
     seen = story.table
     if seen is None:
         return None
-    return Markup(table_svg(seen.machine, seen.now, seen.at_step_start, seen.before_probes, "nat"))  # noqa: S704
+    tables = (seen.now, seen.at_step_start, seen.before_probes)
+    return Markup(table_svg(seen.machine, *tables, "nat", "by the last check's probes"))  # noqa: S704

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -19,6 +20,18 @@ _COLUMNS = (
     Column("bytes", right=True),
     Column("rule", whole=False),
 )
+
+
+class Since(NamedTuple):
+    """What a table is compared with: since when something is new, and by what, or since when, it has counted."""
+
+    new: str
+    counted: str
+
+
+STEP = Since("in this step", "by this step's probes")
+LAST_LOOK = Since("since the last look", "since the last look")
+
 _NEW = "bold green"
 _MOVED = "bold cyan"
 
@@ -29,49 +42,53 @@ def render_nat_table(
     *,
     at_step_start: NatTable | None = None,
     before_probes: NatTable | None = None,
+    since: Since = STEP,
 ) -> Sheet:
-    """Return `machine`'s nat table, marked with what is new since the step began and what its probes counted."""
+    """Return `machine`'s nat table, marked with what is new since the step began and what its probes counted.
+
+    `since` says what else the two tables before are, if they are.
+    """
     marked = mark(now, at_step_start, before_probes)
-    return Sheet(lambda ink: _draw(ink, machine, marked))
+    return Sheet(lambda ink: _draw(ink, machine, marked, since))
 
 
-def _draw(ink: Ink, machine: str, table: MarkedTable) -> Iterator[RenderableType]:
+def _draw(ink: Ink, machine: str, table: MarkedTable, since: Since) -> Iterator[RenderableType]:
     yield ink.text(f"nat table of {machine}", "bold")
     if not table.chains:
         yield ink.text("no chains: nothing here rewrites addresses yet")
     elif ink.plain:
-        yield from _spoken(ink, table)
+        yield from _spoken(ink, table, since)
         return
     elif ink.narrow:
         for chain in table.chains:
             yield from _stacked_chain(ink, chain)
     else:
         yield ruled(ink, _COLUMNS, [row for chain in table.chains for row in _rows(ink, chain)])
-    yield from _footnotes(ink, table)
+    yield from _footnotes(ink, table, since)
 
 
-def _spoken(ink: Ink, table: MarkedTable) -> Iterator[RenderableType]:
+def _spoken(ink: Ink, table: MarkedTable, since: Since) -> Iterator[RenderableType]:
     """Yield a line for each rule, with what is new and what it counted in words."""
     for marked in table.chains:
         policy = f", policy {policy}" if (policy := _policy(marked)) else ""
         if not marked.rules:
             yield ink.text(f"{marked.chain.name}{policy}: no rules")
         for number, rule in enumerate(marked.rules, start=1):
-            packets = _counted("packets", rule.rule.packets, rule.packets_moved)
-            bytes_ = _counted("bytes", rule.rule.bytes, rule.bytes_moved)
-            new = ", new in this step" if rule.new else ""
+            packets = _counted("packets", rule.rule.packets, rule.packets_moved, since)
+            bytes_ = _counted("bytes", rule.rule.bytes, rule.bytes_moved, since)
+            new = f", new {since.new}" if rule.new else ""
             where = f"{marked.chain.name}{policy}, rule {number}{new}"
             yield ink.text(f"{where}: {packets}, {bytes_}: {rule.rule.spec}")
     for gone in table.gone:
-        yield ink.text(f"gone in this step: {gone.chain} {gone.spec}")
+        yield ink.text(f"gone {since.new}: {gone.chain} {gone.spec}")
     for warning in table.warnings:
         yield ink.text(f"Warning: {warning}")
 
 
-def _counted(what: str, value: int | None, moved: int) -> str:
+def _counted(what: str, value: int | None, moved: int, since: Since) -> str:
     if value is None:
         return f"{what} not counted"
-    return f"{value} {what}" + (f" ({moved} of them by this step's probes)" if moved else "")
+    return f"{value} {what}" + (f" ({moved} of them {since.counted})" if moved else "")
 
 
 def _rows(ink: Ink, marked: MarkedChain) -> Iterator[Row]:
@@ -124,15 +141,15 @@ def _policy(marked: MarkedChain) -> str | None:
     return marked.chain.policy if marked.chain.policy not in (None, "ACCEPT", "accept") else None
 
 
-def _footnotes(ink: Ink, table: MarkedTable) -> Iterator[RenderableType]:
+def _footnotes(ink: Ink, table: MarkedTable, since: Since) -> Iterator[RenderableType]:
     rules = tuple(table.rules)
     if any(rule.new for rule in rules):
-        yield ink.text("+ new in this step", "dim")
+        yield ink.text(f"+ new {since.new}", "dim")
     if any(rule.packets_moved or rule.bytes_moved for rule in rules):
-        yield ink.text("(+n) counted by this step's probes", "dim")
+        yield ink.text(f"(+n) counted {since.counted}", "dim")
     if any(rule.rule.packets is None or rule.rule.bytes is None for rule in rules):
         yield ink.text("- not counted by the rule", "dim")
     for rule in table.gone:
-        yield ink.text(f"gone in this step: {rule.chain} {rule.spec}")
+        yield ink.text(f"gone {since.new}: {rule.chain} {rule.spec}")
     for warning in table.warnings:
         yield ink.text(f"Warning: {warning}", "yellow")

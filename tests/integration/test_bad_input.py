@@ -183,12 +183,21 @@ def test_junit_file_that_cannot_be_written(root_learner: Learner) -> None:
     one_clear_line(root_learner.run("run", LAB, "--auto", "--junit", "/nowhere/x.xml"), 2, "/nowhere/x.xml")
 
 
-def test_a_reader_that_goes_away(root_learner: Learner) -> None:
-    argv = root_learner.argv("run", LAB, "--auto")
+def test_a_file_on_a_full_disk(root_learner: Learner) -> None:
+    one_clear_line(root_learner.run("run", LAB, "--auto", "--junit", "/dev/full"), 2, "/dev/full: No space left")
+    assert root_learner.run("up", LAB).returncode == 0
+    for command in (("trace", "--pcap"), ("trace", "--svg"), ("table", "--svg"), ("report", "--html")):
+        one_clear_line(root_learner.run(*command, "/dev/full"), 2, f"{command[1]}: /dev/full: No space left")
+
+
+def test_a_reader_that_goes_away(root_learner: Learner, tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    argv = root_learner.argv("run", LAB, "--auto", "--junit", str(report))
     done = subprocess.run(
         ["sh", "-c", '"$@" | head -n 1', "sh", *argv], capture_output=True, text=True, timeout=60, check=False
     )
     assert "Traceback" not in done.stderr
+    assert 'errors="0"' not in report.read_text(encoding="utf-8"), "a run that nobody has seen the end of has passed"
     assert list((root_learner.state / "natlab/instances").iterdir()) == []
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from natlab.model import Outcome
+from natlab.netfilter.ruleset import Chain, NatTable
 from natlab.record.book import Book
 from natlab.record.entries import (
     EXEC,
@@ -31,7 +32,7 @@ from natlab.record.entries import (
     Verified,
 )
 from natlab.record.rules import Rules, nat_table
-from natlab.record.story import story_of
+from natlab.record.story import story_of, table_as_step_began
 from natlab.record.timeline import this_process
 from natlab.record.traces import plain_of, trace_of
 from natlab.report.html import to_html
@@ -101,6 +102,37 @@ def timeless(markdown: str) -> str:
 
 def test_the_markdown_is_as_it_was(tmp_path: Path) -> None:
     compare("reports/lesson.md", timeless(to_markdown(story_of(lesson(tmp_path)))))
+
+
+def seen(start: str, now: str) -> TableSeen:
+    """Return the table of a verification; a chain's name stands for all that there was at that moment."""
+    then, last = (NatTable((Chain(name, None, ()),)) for name in (start, now))
+    return TableSeen(machine="vm-1", at_step_start=then, before_probes=last, now=last)
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        pytest.param([], None, id="nothing yet"),
+        pytest.param([1, ("A", "B"), ("A", "C")], "A", id="checked twice"),
+        pytest.param([1, ("A", "B"), 1, ("B", "C")], "A", id="somebody else checked the same step"),
+        pytest.param([1, ("A", "B"), 2], "B", id="a step that was not checked yet begins as the last one ended"),
+        pytest.param([1, ("A", "B"), 2, ("C", "D"), 1], "D", id="come back to a step"),
+    ],
+)
+def test_the_table_as_the_step_began(entries: list[int | tuple[str, str]], expected: str | None) -> None:
+    put = [StepBegun(number=each, id="x") if isinstance(each, int) else seen(*each) for each in entries]
+    found = table_as_step_began(put, "vm-1")
+    assert (found and found.chains[0].name) == expected
+    assert table_as_step_began(put, "vm-2") is None
+
+
+def test_the_page_says_since_when_a_rule_is_new(tmp_path: Path) -> None:
+    assert "NEW came\nafter the step began that was checked last." in to_html(story_of(lesson(tmp_path)))
+    book = a_book(tmp_path, "never-checked")
+    book.append(RulesSeen(machine="vm-1", rules=Rules("", "", "0")))
+    book.append(RulesChanged(number=1, machine="vm-1", rules=rules("[1:60] -A INPUT -j ACCEPT"), author=Author("exec")))
+    assert "NEW came\nafter natlab had seen it first." in to_html(story_of(book))
 
 
 class Page(HTMLParser):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from ui_story import DNAT_SPEC, WIDTHS, shown, table
+from ui_story import DNAT_SPEC, WIDTHS, shown, shown_plainly, table
 
 from natlab.netfilter.ruleset import Chain, NatTable, Rule
 from natlab.netfilter.tablediff import mark
-from natlab.ui.nattable import render_nat_table
+from natlab.ui.nattable import LAST_LOOK, render_nat_table
 from tests.goldens import compare
 
 HOSTILE = NatTable(
@@ -61,6 +63,17 @@ def test_a_rule_that_went_is_named() -> None:
     assert f"gone in this step: PREROUTING {DNAT_SPEC[:20]}" in shown(
         render_nat_table("vm-1", table(), at_step_start=table(dnat=1)), width=120
     )
+
+
+@pytest.mark.parametrize("printed", [shown, shown_plainly])
+def test_what_is_compared_with_the_last_look_does_not_speak_of_a_step(printed: Callable[..., str]) -> None:
+    before = NatTable((*table(dnat=1).chains, Chain("GONE", None, (Rule("GONE", "-j ACCEPT", 0, 0),))))
+    sheet = render_nat_table("vm-1", table(dnat=2, snat=0), at_step_start=before, before_probes=before, since=LAST_LOOK)
+    said = printed(sheet, width=200)
+    assert "new since the last look" in said
+    assert "gone since the last look: GONE" in said
+    assert said.count("since the last look") > 2
+    assert "step" not in said
 
 
 @pytest.mark.parametrize("width", range(20, 130, 7))
