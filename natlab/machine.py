@@ -11,7 +11,7 @@ COMMAND_TIMEOUT = 10.0
 """Seconds that a command gets unless it is told otherwise: no command of natlab's own should come near it."""
 
 ACCESS_LOG = "/var/log/httpd.log"
-"""Where a machine's web server logs the clients that it saw."""
+"""Where a machine that serves a page keeps its web server's log: what `busybox httpd -f -vv` says of each request."""
 
 
 class Machine(Protocol):
@@ -44,6 +44,3 @@ class Machine(Protocol):
 
 
 Machines = Mapping[str, Machine]
-
-ACCESS_LOG = "/var/log/httpd.log"
-"""Where a machine that serves a page keeps its web server's log: what `busybox httpd -f -vv` says of each request."""

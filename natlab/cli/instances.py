@@ -40,7 +40,8 @@ def up(context: Context, lab_name: str, wish: Wish, name: str | None) -> int:
         with session.fresh(instance, lab, source, provider, screen, keep=True) as running:
             screen(MachinesReady(running.lab, time.monotonic() - started))
             recording_of(context, running, screen).came_and_left("up")
-    context.say(f"instance {instance.name} is up; try: natlab shell {lab.table_of}")
+    which = "" if name is None else f" --instance {name}"
+    context.say(f"instance {instance.name} is up; try: natlab shell{which} {lab.table_of}")
     return ExitCode.PASSED
 
 

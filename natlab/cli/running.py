@@ -149,11 +149,13 @@ def _run_lesson(context: Context, options: RunOptions) -> int:
                 finished = _teach(context, running, lab)
         except Terminated:
             return ExitCode.INTERRUPTED
+    named = options.instance is not None
+    end = f"`natlab down{f' {instance.name}' * named}` ends them"
     if not finished:
-        way = f"The machines stay up. `natlab run {options.lab}` goes on here, `natlab down` ends them."
-        context.console.print(way)
+        again = f"`natlab run {options.lab}{f' --instance {instance.name}' * named}`"
+        context.console.print(f"The machines stay up. {again} goes on here, {end}.")
     elif options.keep:
-        context.console.print(f"{lab.name} is done. The machines stay up; `natlab down` ends them.")
+        context.console.print(f"{lab.name} is done. The machines stay up; {end}.")
     else:
         session.down(instance)
         context.console.print(f"{lab.name} is done, and its machines are gone.")

@@ -15,7 +15,7 @@ LINE = 18
 WIDTH_OF_A_CHARACTER = 7.9
 """Of 13-pixel monospaced letters, which all words but titles are in: nobody can measure the reader's font from here."""
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _STYLE = """
 .nl-svg{--paper:#ffffff;--ink:#1b1f24;--soft:#57606a;--line:#8c959f;--box:#f3f5f7;--mark:#fff1c2;--edge:#9a6700;
@@ -78,7 +78,7 @@ class Canvas:
 
     def document(self, width: float, height: float, title: str, description: str, key: str) -> str:
         """Return the whole as SVG; `key` keeps its names apart from those of other pictures on the same page."""
-        name, said = (f"{_NOT_XML.sub('', key)}-{part}" for part in ("title", "desc"))
+        name, said = (f"{NOT_XML.sub('', key)}-{part}" for part in ("title", "desc"))
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="nl-svg" width="{width:g}" height="{height:g}" '
             f'viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby={quoteattr(f"{name} {said}")}>'
@@ -90,7 +90,7 @@ class Canvas:
 
 def clean(words: str) -> str:
     """Return words as XML can hold them: escaped, and a mark in place of what XML has no spelling for."""
-    return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", words))
+    return escape(NOT_XML.sub("\N{REPLACEMENT CHARACTER}", words))
 
 
 WIDER = {"h": 9.8, "t": 12.4}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
 
+from natlab.errors import StateError
 from natlab.model import Outcome
 from natlab.netfilter.ruleset import NatTable
 from natlab.record.book import Book
@@ -193,7 +194,7 @@ class _Teller:
             case Told():
                 self._told(entry)
             case Traced():
-                self._place().traces.append(trace_of(entry.trace))
+                self._traced(entry)
             case _:
                 pass
 
@@ -211,6 +212,12 @@ class _Teller:
             expected = _guess_words(guess) if isinstance(guess, dict) else str(guess)
             measured, right = str(fields.get("measured", "")), bool(fields.get("right"))
             self._place().predictions.append(Prediction(expected, measured, right))
+
+    def _traced(self, entry: Traced) -> None:
+        try:
+            self._place().traces.append(trace_of(entry.trace))
+        except StateError as error:
+            self._story.remarks.append(f"{error.message[0].upper()}{error.message[1:]}.")
 
     def _step_numbered(self, number: int) -> StepStory | None:
         return self._story.steps[number - 1] if 0 < number <= len(self._story.steps) else None

@@ -13,6 +13,7 @@ from typing import NotRequired, TypedDict
 
 from natlab.model import CheckResult, StepResult
 from natlab.report.collect import Report
+from natlab.trace.json import strict_text
 
 
 class _Check(TypedDict):
@@ -49,14 +50,14 @@ def to_json(report: Report) -> str:
         "steps": [_step(result) for result in report.steps],
     }
     if report.error is not None:
-        document["error"] = _text(report.error)
+        document["error"] = strict_text(report.error)
     return json.dumps(document, indent=2)
 
 
 def _step(result: StepResult) -> _Step:
     return {
         "id": result.step.id,
-        "title": _text(result.step.title),
+        "title": strict_text(result.step.title),
         "outcome": result.outcome.value,
         "seconds": round(result.seconds, 3),
         "checks": [_check(check) for check in result.results],
@@ -67,11 +68,6 @@ def _check(result: CheckResult) -> _Check:
     return {
         "id": result.check.id,
         "verdict": result.verdict.outcome.value,
-        "expected": _text(result.verdict.expected),
-        "actual": _text(result.verdict.actual),
+        "expected": strict_text(result.verdict.expected),
+        "actual": strict_text(result.verdict.actual),
     }
-
-
-def _text(words: str) -> str:
-    """Return `words` without halves of characters: json writes them, and strict readers refuse the whole document."""
-    return words.encode("utf-8", "replace").decode("utf-8")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree as ET
 
 from natlab.model import CheckResult, Outcome
+from natlab.picture.canvas import NOT_XML
 from natlab.report.collect import Report
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _TAG = {Outcome.FAILED: "failure", Outcome.CANNOT_TELL: "error"}
 """A check that cannot tell is an error of the run, not a failure of what it looked at."""
@@ -60,7 +58,7 @@ def _story(result: CheckResult) -> str:
 
 def _text(words: str) -> str:
     """Return `words` without the characters that XML cannot hold in any spelling."""
-    return _NOT_XML.sub("", words)
+    return NOT_XML.sub("", words)
 
 
 def _line(words: str) -> str:

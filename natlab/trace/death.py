@@ -33,7 +33,7 @@ def death_of(stops: Sequence[Stop], lab: Lab, facts: Mapping[str, Facts], *, ref
         return death
     if refused:
         return None
-    server, arrived = first[-1].machine, _after(first[-1])
+    server, arrived = first[-1].machine, first[-1].seen_last
     at = _reply(stops, server, arrived)
     if at is None:
         why = f"it reached {server}, and {server} did not answer: its program hangs, or wants no answer"
@@ -62,7 +62,7 @@ def last_machines(stops: Sequence[Stop]) -> set[str]:
         return set()
     first = way_of(stops, 0)
     names = {first[-1].machine}
-    at = _reply(stops, first[-1].machine, _after(first[-1]))
+    at = _reply(stops, first[-1].machine, first[-1].seen_last)
     return names if at is None else names | {way_of(stops, at)[-1].machine}
 
 
@@ -71,10 +71,6 @@ def _reply(stops: Sequence[Stop], server: str, arrived: Packet) -> int | None:
         if stop.machine == server and stop.hook is Hook.OUTPUT and is_reply_to(stop.enters.parsed.packet, arrived):
             return at
     return None
-
-
-def _after(stop: Stop) -> Packet:
-    return (stop.leaves or stop.enters).parsed.packet
 
 
 def _ended(way: Sequence[Stop], lab: Lab, facts: Mapping[str, Facts]) -> Death | None:
@@ -97,7 +93,7 @@ def _ended(way: Sequence[Stop], lab: Lab, facts: Mapping[str, Facts]) -> Death |
 
 
 def _rewritten(stop: Stop) -> str:
-    before, after = stop.enters.parsed.packet, _after(stop)
+    before, after = stop.enters.parsed.packet, stop.seen_last
     if before.destination != after.destination:
         return f"rewritten to {after.destination}, "
     return f"rewritten to come from {after.source}, " if before.source != after.source else ""
@@ -126,7 +122,7 @@ def _rule_of(last: Stop, decision: Decision) -> tuple[str, ...]:
 
 
 def _not_routed(last: Stop, here: Facts, rewritten: str) -> Death:
-    goes, evidence = _after(last).destination, tuple[str, ...]()
+    goes, evidence = last.seen_last.destination, tuple[str, ...]()
     if goes.address != here.knowledge.address and not here.forwards:
         brief, evidence = "ip_forward is 0", (f"{last.machine}: net.ipv4.ip_forward = 0",)
     elif here.knowledge.ruleset.interface_to(goes.address) is None:
@@ -138,7 +134,7 @@ def _not_routed(last: Stop, here: Facts, rewritten: str) -> Death:
 
 
 def _not_arrived(last: Stop, lab: Lab, rewritten: str) -> Death:
-    goes = _after(last).destination
+    goes = last.seen_last.destination
     owner = next((machine.name for machine in lab.machines if machine.address == goes.address), None)
     left = f"{last.machine} POSTROUTING: {rewritten}sent to {goes}"
     if owner is None:
@@ -151,7 +147,7 @@ def _not_arrived(last: Stop, lab: Lab, rewritten: str) -> Death:
 def _stranger(stops: Sequence[Stop], asked: Stop, reply: Sequence[Stop], server: str) -> Death | None:
     """Explain a reply that came, and that whoever asked could not know for one: it comes from somewhere else."""
     last, question = reply[-1], asked.enters.parsed.packet
-    came = _after(last)
+    came = last.seen_last
     if last.machine != asked.machine or came.source == question.destination:
         return None
     reset = any(

@@ -22,13 +22,13 @@ def to_json(trace: Trace) -> str:
             "from": request.source,
             "to": str(request.destination),
             "protocol": str(request.protocol),
-            "url": _text(request.url) if request.url is not None else None,
+            "url": strict_text(request.url) if request.url is not None else None,
         },
         "passages": [_passage(each) for each in trace.passages],
         "conntrack": [_remembered(each) for each in trace.remembered],
         "death": _death(trace.death) if trace.death is not None else None,
         "lost": trace.lost,
-        "summary": _text(trace.summary),
+        "summary": strict_text(trace.summary),
     }
     return json.dumps(document, indent=2)
 
@@ -63,7 +63,7 @@ def _end(end: Endpoint) -> dict[str, Any]:
 
 
 def _change(change: Change) -> dict[str, Any]:
-    rule = {"chain": change.rule.chain, "spec": _text(change.rule.spec)} if change.rule is not None else None
+    rule = {"chain": change.rule.chain, "spec": strict_text(change.rule.spec)} if change.rule is not None else None
     return {
         "rewriting": str(change.rewriting),
         "before": str(change.before),
@@ -97,12 +97,12 @@ def _death(death: Death) -> dict[str, Any]:
     return {
         "machine": death.machine,
         "hook": str(death.hook),
-        "why": _text(death.why),
-        "brief": _text(death.brief),
-        "evidence": [_text(line) for line in death.evidence],
+        "why": strict_text(death.why),
+        "brief": strict_text(death.brief),
+        "evidence": [strict_text(line) for line in death.evidence],
     }
 
 
-def _text(words: str) -> str:
+def strict_text(words: str) -> str:
     """Return `words` without halves of characters: json writes them, and strict readers refuse the whole document."""
     return words.encode("utf-8", "replace").decode("utf-8")

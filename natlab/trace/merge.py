@@ -38,6 +38,11 @@ class Stop:
         return self.enters.parsed.identity
 
     @property
+    def seen_last(self) -> Packet:
+        """The packet as it was seen here last."""
+        return (self.leaves or self.enters).parsed.packet
+
+    @property
     def begins(self) -> bool:
         """Say whether a packet's way over this machine begins here."""
         return self.hook in (Hook.PREROUTING, Hook.OUTPUT)

@@ -38,7 +38,7 @@ def directions(stops: Sequence[Stop]) -> list[bool]:
     replies = [False] * len(stops)
     for walk in walks(stops):
         machine = stops[walk[0]].machine
-        came, went = stops[walk[0]].enters.parsed.packet, _last_seen(stops[walk[-1]])
+        came, went = stops[walk[0]].enters.parsed.packet, stops[walk[-1]].seen_last
         flows = begun.setdefault(machine, [])
         if any(is_reply_to(came, outward) for _, outward in flows):
             for at in walk:
@@ -61,17 +61,13 @@ def walks(stops: Sequence[Stop]) -> list[list[int]]:
     return found
 
 
-def _last_seen(stop: Stop) -> Packet:
-    return (stop.leaves or stop.enters).parsed.packet
-
-
 def changed_machines(stops: Iterable[Stop]) -> set[str]:
     """Name the machines that rewrote something."""
     return {stop.machine for stop in stops if stop.leaves is not None and _differs(stop)}
 
 
 def _differs(stop: Stop) -> bool:
-    before, after = stop.enters.parsed.packet, _last_seen(stop)
+    before, after = stop.enters.parsed.packet, stop.seen_last
     return (before.source, before.destination) != (after.source, after.destination)
 
 
@@ -90,7 +86,7 @@ def passages(stops: Sequence[Stop], known: Mapping[str, Knowledge]) -> tuple[Pas
 
 
 def _changes(stop: Stop, known: Knowledge | None, *, is_reply: bool) -> tuple[Change, ...]:
-    before, after = stop.enters.parsed.packet, _last_seen(stop)
+    before, after = stop.enters.parsed.packet, stop.seen_last
     rule = None if is_reply or known is None or not _differs(stop) else _rule(stop.hook, before, after, known)
     packets = rule.packets if rule is not None else None
     changes = []

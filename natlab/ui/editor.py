@@ -129,11 +129,6 @@ class PromptEditor:
             self._soon(self._wake)
 
     @property
-    def reading(self) -> bool:
-        """Whether a line is being typed at this moment."""
-        return self._loop is not None
-
-    @property
     def typed(self) -> str:
         """What has been typed so far."""
         return self._session.default_buffer.text
@@ -153,7 +148,7 @@ class PromptEditor:
 
     def _soon(self, act: Callable[..., object], *args: object) -> None:
         """Have the reading thread do something, if one reads."""
-        with self._lock:
+        with self._lock, contextlib.suppress(RuntimeError):  # the loop was closed just now, and `read` returns
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(act, *args, context=self._context.copy())
 

@@ -166,9 +166,9 @@ def test_work_in_another_terminal_counts(root_learner: Learner) -> None:
 
 
 def test_kept(root_learner: Learner) -> None:
-    with lesson(root_learner, "--keep") as terminal:
+    with lesson(root_learner, "--keep", "--instance", "mine") as terminal:
         finish(terminal)
-        assert "The machines stay up; `natlab down` ends them." in terminal.seen
+        assert "The machines stay up; `natlab down mine` ends them." in terminal.seen
     assert "finished" in root_learner.run("status").stdout
     assert "Serving from VM-2" in root_learner.on("host", "curl -s http://192.168.122.34").stdout
 

@@ -135,6 +135,14 @@ def test_the_page_says_since_when_a_rule_is_new(tmp_path: Path) -> None:
     assert "NEW came\nafter natlab had seen it first." in to_html(story_of(book))
 
 
+def test_a_trace_that_can_not_be_read_is_a_remark_and_the_rest_is_told(tmp_path: Path) -> None:
+    book = lesson(tmp_path)
+    book.append(Traced(trace={"request": "by carrier pigeon"}))
+    story = story_of(book)
+    assert len(story.steps[2].traces) == 1
+    assert any(remark.startswith("A trace on record can't be read") for remark in story.remarks)
+
+
 class Page(HTMLParser):
     """What a browser would find: elements, attributes, text; and which elements are still open."""
 

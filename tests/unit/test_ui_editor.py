@@ -112,7 +112,7 @@ def until(reached: threading.Event) -> None:
 def reading(it: PromptEditor) -> None:
     """Wait until the editor reads, and has done what it was told so far."""
     end = time.monotonic() + PATIENCE
-    while not it.reading:
+    while it._loop is None:
         assert time.monotonic() < end
         time.sleep(0.005)
     reached = threading.Event()
