@@ -168,7 +168,8 @@ def _kvm_remedy() -> str:
     if not accel.DEVICE.exists():
         return "switch virtualisation on in the firmware, or nested virtualisation in the host of this machine"
     if accel.refusal() is None:
-        return "if this is a virtual machine itself, its host has to mend that; `--accel tcg` does without"
+        again = "`--accel kvm` tries again, `--accel tcg` does without"
+        return f"if this is a virtual machine itself, its host has to mend that; {again}"
     return f"`sudo chmod 0666 {accel.DEVICE}` or `sudo usermod -aG kvm $USER`; `--accel tcg` does without"
 
 
