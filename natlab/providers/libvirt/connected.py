@@ -29,7 +29,7 @@ from natlab.providers.libvirt.guest import PORT, USER, Keys, VirtualMachine, see
 from natlab.providers.libvirt.images import image_for
 from natlab.providers.libvirt.ownership import Belongings, unreadable
 from natlab.providers.libvirt.relocate import relocate
-from natlab.providers.libvirt.trial import SILENT, SPEAKS_WITHIN, SPOKE, Choice, Trials
+from natlab.providers.libvirt.trial import SILENT, SPEAKS_WITHIN, SPOKE, Choice, Trials, is_about_kvm
 from natlab.providers.libvirt.volumes import BootPaths, Volumes, choose_pool, must_have_room, open_pool
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan, domain_xml
 from natlab.store import cache_folder
@@ -261,10 +261,12 @@ class _Instance:
                 self.accel = accel.KVM
                 return consoles
         except InfrastructureError as error:
+            if not is_about_kvm(error.message):
+                raise
             why = error.message
         if errors := shared.end_domains(self.uri, self.daemon, self.names):
             raise errors[0]
-        trials.remember(works=False)
+        trials.remember(works=False, hung=why == SILENT)
         if self.options.accel == accel.KVM:
             raise PreflightError(f"KVM does not work at {self.uri}: {why}", "`--accel tcg` emulates in software")
         self._tell_emulated(why)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from natlab.errors import PreflightError, UsageError
-from natlab.providers.libvirt.accel import AUTO, KVM, TCG
+from natlab.providers.libvirt.accel import AUTO, HANG_IS_BELIEVED, KVM, TCG
 from natlab.providers.libvirt.connection import Connection, refusal_of, said_of
 
 SPEAKS_WITHIN = 6.0
@@ -17,6 +19,13 @@ SPEAKS_WITHIN = 6.0
 SPOKE = "Linux version"
 """What that line has in it."""
 SILENT = "a kernel under KVM says nothing there"
+_ABOUT_KVM = re.compile(r"(?<![\w/-])kvm(?![/-])|/dev/kvm\b|\bMSR\b", re.IGNORECASE)
+"""The word as libvirt or QEMU says it, but not in a path, in an instance's name or in that of the program qemu-kvm."""
+
+
+def is_about_kvm(refusal: str) -> bool:
+    """Say whether it is KVM that keeps a machine from being started, by libvirt's word for why it can't be."""
+    return _ABOUT_KVM.search(refusal) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +63,16 @@ class Trials:
             raise PreflightError(f"KVM does not work there: {why}", "`--accel tcg` emulates in software")
         return Choice(TCG, True, why)
 
-    def remember(self, *, works: bool) -> None:
-        """Spare the next start the trial."""
+    def remember(self, *, works: bool, hung: bool = False) -> None:
+        """Spare the next start the trial; `hung`: for a while only, since a busy computer looks the same."""
+        until = time.time() + HANG_IS_BELIEVED if hung else None
         with contextlib.suppress(OSError):  # then it will be tried again
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(json.dumps({"works": works}), encoding="utf-8")
+            self._file.write_text(json.dumps({"works": works, "until": until}), encoding="utf-8")
 
     def _known(self) -> bool | None:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            works = json.loads(self._file.read_text(encoding="utf-8"))["works"]
-            return works if isinstance(works, bool) else None
+            raw = json.loads(self._file.read_text(encoding="utf-8"))
+            works, until = raw["works"], raw["until"]
+            return works if isinstance(works, bool) and (until is None or time.time() < until) else None
         return None
