@@ -9,6 +9,7 @@ import pytest
 
 from natlab import labfile
 from natlab.model import Outcome
+from natlab.providers import needs
 from natlab.providers.base import Finding, unmet
 from natlab.providers.libvirt import preflight
 
@@ -79,3 +80,34 @@ def test_the_tun_device_is_opened_not_looked_at(
     finding = preflight._find_tun()
     assert finding.outcome is outcome
     assert (finding.remedy is not None) is (outcome is Outcome.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("user", "switch", "profile", "outcome"),
+    [
+        (1000, "1", "unconfined", Outcome.FAILED),
+        (1000, "1", None, Outcome.FAILED),
+        (1000, "1", "natlab (unconfined)", Outcome.CANNOT_TELL),
+        (1000, "0", "unconfined", Outcome.PASSED),
+        (1000, None, None, Outcome.PASSED),
+        (0, "1", "unconfined", Outcome.PASSED),
+    ],
+)
+def test_an_apparmor_that_forbids_user_namespaces_is_told_before_anything_starts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    switch: str | None,
+    profile: str | None,
+    outcome: Outcome,
+) -> None:
+    for file, text in ((tmp_path / needs.APPARMOR[0], switch), (tmp_path / "profile", profile)):
+        file.parent.mkdir(exist_ok=True)
+        if text is not None:
+            file.write_text(f"{text}\n")
+    monkeypatch.setattr(needs, "_SWITCHES", tmp_path)
+    monkeypatch.setattr(needs, "_PROFILE", tmp_path / "profile")
+    monkeypatch.setattr(needs.os, "geteuid", lambda: user)
+    finding = found("AppArmor")
+    assert finding.outcome is outcome
+    assert ("sysctl -w" in str(finding.remedy)) is (outcome is Outcome.FAILED)

@@ -15,7 +15,7 @@ from natlab.providers.base import Finding
 from natlab.providers.libvirt import accel
 from natlab.providers.libvirt.daemon import CONFIGURATION
 from natlab.providers.libvirt.xml import MEMORY_MIB, TRANSLATED_MIB
-from natlab.providers.needs import find_program, find_subordinate_ids
+from natlab.providers.needs import find_apparmor, find_program, find_subordinate_ids
 from natlab.store import Store, cache_folder
 
 PROGRAMS = (
@@ -44,12 +44,12 @@ def find_needed(lab: Lab) -> list[Finding]:
 
 def find_computer(machines: int = 2) -> list[Finding]:
     """Look for what so many machines need, whatever they boot."""
-    return [*_find_installed(), _find_tun(), _find_ids(), _find_memory(machines), _find_room(machines)]
+    return [*_find_installed(), _find_tun(), _find_ids(), find_apparmor(), _find_memory(machines), _find_room(machines)]
 
 
 def find_all() -> list[Finding]:
     """Look for everything, for the two machines that a lab usually has, and for KVM and an image."""
-    return [*find_computer(), _find_image(), _find_building(), _find_kvm(), _find_apparmor()]
+    return [*find_computer(), _find_image(), _find_building(), _find_kvm()]
 
 
 def _find_installed() -> list[Finding]:
@@ -171,13 +171,3 @@ def _kvm_remedy() -> str:
         again = "`--accel kvm` tries again, `--accel tcg` does without"
         return f"if this is a virtual machine itself, its host has to mend that; {again}"
     return f"`sudo chmod 0666 {accel.DEVICE}` or `sudo usermod -aG kvm $USER`; `--accel tcg` does without"
-
-
-def _find_apparmor() -> Finding:
-    """Say whether this system's AppArmor keeps ordinary users from namespaces, which the sandbox is made of."""
-    why = "some systems let only programs that they know make user namespaces"
-    switch = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-    if os.geteuid() == 0 or not switch.exists() or switch.read_text(encoding="ascii").strip() == "0":
-        return Finding("AppArmor", Outcome.PASSED, "does not restrict user namespaces", why)
-    remedy = "`sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
-    return Finding("AppArmor", Outcome.FAILED, "restricts user namespaces", why, remedy)

@@ -10,7 +10,7 @@ from pathlib import Path
 from natlab.errors import NatlabError
 from natlab.model import Outcome
 from natlab.providers.base import Finding
-from natlab.providers.needs import find_program, find_subordinate_ids
+from natlab.providers.needs import APPARMOR, find_program, find_subordinate_ids
 from natlab.sandbox.ids import may_set_groups
 from natlab.sandbox.plan import DaemonPlan, MachinePlan, WorldPlan
 from natlab.sandbox.syscalls import NO_MORE_NAMESPACES
@@ -101,8 +101,7 @@ _SWITCHES = (
 """File below /proc/sys, the value that forbids user namespaces, the command that allows them."""
 _SWITCHES_FOR_USERS = (
     ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
-    ("kernel/apparmor_restrict_unprivileged_userns", "1",
-     "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+    APPARMOR,
 )  # fmt: skip
 """The same, where root may do it all the same."""
 
