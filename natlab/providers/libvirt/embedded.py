@@ -61,20 +61,24 @@ class Embedded:
         self._options = options
 
     def up(self, lab: Lab, start: Start) -> Site:
-        if missing := unmet(preflight.find_needed(lab)):
-            raise PreflightError(missing)
-        image = image_for(self._options.image)
-        kind = accel.decide(self._options.accel, image.kernel, cache_folder(), start.tell)
-        instance = _Instance(lab, start, image, kind, self._options)
-        return instance.bring_up()
+        _must_be_able(lab)
+        return _Instance(lab, start, *self._boots(start), self._options).bring_up()
 
     def reset(self, lab: Lab, record: Record, start: Start) -> Site:
+        # First of all: without anything to boot, whoever has machines is to keep them.
+        image, kind = self._boots(start)
         self.down(record)
         if isinstance(record.get("folder"), str):
             # The instance goes on in another folder, and nobody would look into this one again before its end.
             shutil.rmtree(str(record["folder"]), ignore_errors=True)
             start.folder.mkdir(exist_ok=True)
-        return self.up(lab, start)
+        _must_be_able(lab)
+        return _Instance(lab, start, image, kind, self._options).bring_up()
+
+    def _boots(self, start: Start) -> tuple[Image, str]:
+        """Return what the machines boot, and what runs their processors."""
+        image = image_for(self._options.image)
+        return image, accel.decide(self._options.accel, image.kernel, cache_folder(), start.tell)
 
     def attach(self, lab: Lab, record: Record) -> Site:
         world, kind, place = _recorded(record)
@@ -87,6 +91,12 @@ class Embedded:
 
     def down(self, record: Record) -> None:
         World.from_record(_world_record(record)).end()
+
+
+def _must_be_able(lab: Lab) -> None:
+    """Raise PreflightError, with everything that is missing, unless this computer can run the lab's machines."""
+    if missing := unmet(preflight.find_needed(lab)):
+        raise PreflightError(missing)
 
 
 def _world_record(record: Record) -> Record:
