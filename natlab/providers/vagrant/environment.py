@@ -148,10 +148,10 @@ class Environment:
         """Have Vagrant bring up these machines; what it says on the way is told as stages."""
         self._work(tell, "up", *machines)
 
-    def restart(self, machine: str, tell: Listener) -> None:
-        """Have Vagrant restart a machine that lets nobody in: what was set, and not written to a file, is gone."""
+    def restart(self, machines: Sequence[str], tell: Listener) -> None:
+        """Have Vagrant restart machines that let nobody in: what was set, and not written to a file, is gone."""
         rescue = Environment(self.folder, {**self.variables, RESCUE: "1"})
-        rescue._work(tell, "reload", machine)
+        rescue._work(tell, "reload", *machines)
 
     def _work(self, tell: Listener, *words: str) -> None:
         """Run Vagrant to its end. InfrastructureError, with its last words, if it fails.
