@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import pwd
 import shutil
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ PROGRAMS = (
 """Program, Debian package, what it is for."""
 _PROGRAMS_OF_USERS = (("newuidmap", "uidmap", "gives an ordinary user the user IDs that a Debian needs"),)
 
+PROCESSOR = "x86_64"
+"""The only kind, as uname(1) calls it, that natlab's virtual machines have been seen to run on."""
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 DISK_NEEDED = 1536 << 20
 """Bytes on the disk that images are on: twice a whole image, and the one that may be there already."""
@@ -45,9 +48,12 @@ class Requirement:
 
 def build_requirements(folder: Path) -> list[Requirement]:
     """Look at everything that building an image in `folder` needs, leaving no trace, and report all of it."""
+    processor = _processor()
+    if not processor.met:
+        return [processor]  # nothing else would help
     programs = PROGRAMS if os.geteuid() == 0 else PROGRAMS + _PROGRAMS_OF_USERS
     found = [_program(*each) for each in programs]
-    found.append(_keyring())
+    found += [processor, _keyring()]
     if all(each.met for each in found if each.probe in ("unshare", "newuidmap")):
         found.append(_namespaces())
     return [*found, _memory(), _disk(folder)]
@@ -59,6 +65,12 @@ def check(folder: Path) -> None:
     if missing:
         lines = [f"  {each.probe}: {each.actual}; {each.remedy}" for each in missing]
         raise PreflightError("\n".join(["this computer can't build an image yet:", *lines]))
+
+
+def _processor() -> Requirement:
+    actual = platform.machine()
+    remedy = f"natlab's virtual machines are for {PROCESSOR} alone; `--provider netns` needs no image"
+    return Requirement("processor", actual == PROCESSOR, actual, "the image is of programs for it", remedy)
 
 
 def _program(name: str, package: str, purpose: str) -> Requirement:

@@ -207,6 +207,13 @@ def test_everything_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / "not").exists()
 
 
+def test_a_processor_of_another_kind_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(PreflightError, match="processor: aarch64") as told:
+        requirements.check(tmp_path)
+    assert len(told.value.message.splitlines()) == 2
+
+
 @pytest.mark.parametrize(("figure", "probe"), [("DISK_NEEDED", "disk space"), ("MEMORY_NEEDED", "memory")])
 def test_too_little_room_is_told_beforehand(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figure: str, probe: str

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from natlab import labfile
+from natlab.errors import PreflightError
 from natlab.model import Outcome
 from natlab.providers import needs
-from natlab.providers.base import Finding, unmet
+from natlab.providers.base import Finding, Options, Start, unmet
 from natlab.providers.libvirt import preflight
+from natlab.providers.libvirt.provider import LibvirtProvider
 
 LAB = labfile.load(labfile.find("dnat-basic"))
 Usage = namedtuple("Usage", "total used free")
@@ -42,6 +44,16 @@ def test_too_little_room_on_the_disk_is_told_with_the_way_out(monkeypatch: pytes
     finding = found("disk")
     assert finding.outcome is Outcome.FAILED
     assert "XDG_STATE_HOME" in str(finding.remedy)
+
+
+def test_a_processor_of_another_kind_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    for findings in (preflight.find_needed(LAB), preflight.find_all()):
+        (line,) = str(unmet(findings)).splitlines()[1:]
+        assert "aarch64" in line
+        assert "netns" in line
+    with pytest.raises(PreflightError, match="aarch64"):
+        LibvirtProvider(Options(connect="qemu:///system")).up(LAB, Start("lab", Path(), lambda _: None, lambda _: None))
 
 
 def test_a_module_that_is_not_installed_is_told_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from natlab.events import Notice, StageReached
 from natlab.image.store import Image
 from natlab.machine import Machines
 from natlab.model import Lab, MachineSpec
-from natlab.providers.base import Options, Record, Site, Start
+from natlab.providers.base import Options, Record, Site, Start, unmet
 from natlab.providers.libvirt import accel, boot, shared
 from natlab.providers.libvirt.computer import Computer, computer_of, has_program, without_questions
 from natlab.providers.libvirt.connection import MISSING, Connection, create_paused, reach, said_of
@@ -28,6 +28,7 @@ from natlab.providers.libvirt.console import Console
 from natlab.providers.libvirt.guest import PORT, USER, Keys, VirtualMachine, seed_of, virtual
 from natlab.providers.libvirt.images import image_for
 from natlab.providers.libvirt.ownership import Belongings, unreadable
+from natlab.providers.libvirt.preflight import find_processor
 from natlab.providers.libvirt.relocate import relocate
 from natlab.providers.libvirt.trial import SILENT, SPEAKS_WITHIN, SPOKE, Choice, Trials, is_about_kvm
 from natlab.providers.libvirt.volumes import BootPaths, Volumes, choose_pool, must_have_room, open_pool
@@ -58,6 +59,8 @@ class Connected:
     def up(self, lab: Lab, start: Start) -> Site:
         from natlab.transport import sshlink  # noqa: F401 - PreflightError, if paramiko is not there, before all else
 
+        if missing := unmet([find_processor()]):
+            raise PreflightError(missing)
         uri = self._options.connect or ""
         computer, image = computer_of(uri), image_for(self._options.image)
         with _connected(uri) as daemon:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 from natlab.errors import NatlabError
-from natlab.image.requirements import build_requirements
+from natlab.image.requirements import PROCESSOR, build_requirements
 from natlab.image.store import ImageStore
 from natlab.model import Lab, Outcome
 from natlab.providers.base import Finding
@@ -44,12 +45,28 @@ def find_needed(lab: Lab) -> list[Finding]:
 
 def find_computer(machines: int = 2) -> list[Finding]:
     """Look for what so many machines need, whatever they boot."""
-    return [*_find_installed(), _find_tun(), _find_ids(), find_apparmor(), _find_memory(machines), _find_room(machines)]
+    processor = find_processor()
+    if processor.outcome is Outcome.FAILED:
+        return [processor]  # nothing else would help
+    own = [_find_tun(), _find_ids(), find_apparmor(), _find_memory(machines), _find_room(machines)]
+    return [processor, *_find_installed(), *own]
 
 
 def find_all() -> list[Finding]:
     """Look for everything, for the two machines that a lab usually has, and for KVM and an image."""
-    return [*find_computer(), _find_image(), _find_building(), _find_kvm()]
+    found = find_computer()
+    if find_processor().outcome is Outcome.FAILED:
+        return found
+    return [*found, _find_image(), _find_building(), _find_kvm()]
+
+
+def find_processor() -> Finding:
+    """Say whether this computer has the processor that natlab's virtual machines are for."""
+    actual, why = platform.machine(), "the machines are of the same kind"
+    if actual == PROCESSOR:
+        return Finding("processor", Outcome.PASSED, actual, why)
+    remedy = f"natlab's virtual machines are for {PROCESSOR} alone; take `--provider netns`"
+    return Finding("processor", Outcome.FAILED, actual, why, remedy)
 
 
 def _find_installed() -> list[Finding]:
