@@ -267,17 +267,18 @@ def _write(file: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def state_errors(path: Path) -> Iterator[None]:
+def state_errors(path: Path, variable: str = "XDG_STATE_HOME") -> Iterator[None]:
+    """Turn an OSError into a StateError that names the file; `variable` is what says where such files are."""
     try:
         yield
     except OSError as error:
-        raise _state_error(path, error) from error
+        raise _state_error(path, error, variable) from error
 
 
-def _state_error(path: Path, error: OSError) -> StateError:
+def _state_error(path: Path, error: OSError, variable: str) -> StateError:
     hints = {
-        errno.ENOSPC: "make room on that disk, or set XDG_STATE_HOME to a folder on another",
-        errno.EDQUOT: "make room in your quota, or set XDG_STATE_HOME to a folder elsewhere",
+        errno.ENOSPC: f"make room on that disk, or set {variable} to a folder on another",
+        errno.EDQUOT: f"make room in your quota, or set {variable} to a folder elsewhere",
     }
-    hint = hints.get(error.errno or 0, "set XDG_STATE_HOME to a folder that you can write")
+    hint = hints.get(error.errno or 0, f"set {variable} to a folder that you can write")
     return StateError(f"{error.filename or path}: {error.strerror or error}", hint)

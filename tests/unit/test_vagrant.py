@@ -114,6 +114,14 @@ def test_a_folder_that_can_not_be_written(home: Path) -> None:
         Environment.prepare({})
 
 
+def test_a_folder_of_ones_own_that_vagrant_can_not_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vagrant(tmp_path, monkeypatch, "true")
+    place = Environment(tmp_path, {})
+    (tmp_path / "natlab.log/nothing").mkdir(parents=True)
+    with pytest.raises(InfrastructureError, match=r"natlab\.log: Is a directory"):
+        place.up([], lambda _: None)
+
+
 def test_one_instance_has_the_machines_at_a_time(home: Path, tmp_path: Path) -> None:
     place = Environment.prepare({})
     first, second = tmp_path / "first", tmp_path / "second"

@@ -33,7 +33,7 @@ from natlab.providers.libvirt.relocate import relocate
 from natlab.providers.libvirt.trial import SILENT, SPEAKS_WITHIN, SPOKE, Choice, Trials, is_about_kvm
 from natlab.providers.libvirt.volumes import BootPaths, Volumes, choose_pool, must_have_room, open_pool
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan, domain_xml
-from natlab.store import cache_folder
+from natlab.store import cache_folder, state_errors
 from natlab.transport.ssh import Login, SshMachine
 
 _OPEN = 12.0
@@ -82,7 +82,8 @@ class Connected:
             choice = _same_as(record) or Trials(cache_folder(), uri, daemon).choose(self._options.accel)
             computer = computer_of(uri)
             site = _Instance(uri, daemon, computer, self._options, start, lab, image, names, choice).bring_up()
-        _keys_file(record).unlink(missing_ok=True)
+        with state_errors(_keys_file(record)):
+            _keys_file(record).unlink(missing_ok=True)
         return site
 
     def attach(self, lab: Lab, record: Record) -> Site:

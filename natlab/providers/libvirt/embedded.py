@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from natlab.errors import InfrastructureError, MachineUnreachable, PreflightError
+from natlab.errors import InfrastructureError, MachineUnreachable, PreflightError, StateError
 from natlab.events import Notice, StageReached
 from natlab.image.seed import resume_script
 from natlab.image.store import Image
@@ -30,7 +30,7 @@ from natlab.sandbox.plan import MachinePlan, WorldPlan
 from natlab.sandbox.sockets import Network
 from natlab.sandbox.world import World
 from natlab.sandbox.world import start as world_of
-from natlab.store import Store, cache_folder
+from natlab.store import Store, cache_folder, state_errors
 from natlab.together import together
 from natlab.transport import serverprogram
 from natlab.transport.local import find_program
@@ -71,7 +71,8 @@ class Embedded:
         if isinstance(record.get("folder"), str):
             # The instance goes on in another folder, and nobody would look into this one again before its end.
             shutil.rmtree(str(record["folder"]), ignore_errors=True)
-            start.folder.mkdir(exist_ok=True)
+            with state_errors(start.folder):
+                start.folder.mkdir(exist_ok=True)
         _must_be_able(lab)
         return _Instance(lab, start, image, kind, self._options).bring_up()
 
@@ -165,8 +166,9 @@ class _Instance:
 
     def _world(self, place: Place, states: States) -> World:
         cache = cache_folder() / "libvirt"
-        cache.mkdir(parents=True, exist_ok=True)
-        give_to_the_world(cache)
+        with state_errors(cache, "XDG_CACHE_HOME"):
+            cache.mkdir(parents=True, exist_ok=True)
+            give_to_the_world(cache)
         image = {IMAGE: self.image.folder, DISK: self.image.disk}
         shared = {MACHINES: place.machines, **image, STATES: states.folder, CACHE: cache}
         wanted = [_TUN, accel.DEVICE] if self.accel == accel.KVM else [_TUN]
@@ -274,12 +276,13 @@ class _Instance:
         """Make a machine's disk, over `backing`, and its seed."""
         disk = place.machines / f"{machine.name}.qcow2"
         disks.overlay(disk, backing, disks.virtual_size(self.image.disk))
-        give_to_the_world(disk)
         seed_file = place.machines / f"{machine.name}.seed"
-        seed_file.write_bytes(seed_of(self.image, self.lab, machine, keys))
-        give_to_the_world(seed_file)
-        # Whoever may look into the folder must not find a machine's private key in it.
-        seed_file.chmod(0o600)
+        with state_errors(place.machines):
+            give_to_the_world(disk)
+            seed_file.write_bytes(seed_of(self.image, self.lab, machine, keys))
+            give_to_the_world(seed_file)
+            # Whoever may look into the folder must not find a machine's private key in it.
+            seed_file.chmod(0o600)
 
     def _domain(self, machine: MachineSpec, instance: str) -> DomainPlan:
         own = f"{PLACE}/{MACHINES}/{machine.name}"
@@ -318,7 +321,7 @@ class _Instance:
                     memory.rename(folder / memory.name)
                     # The running machine has it open below its live overlay: nobody writes to it any more.
                     (folder / disk.name).hardlink_to(disk)
-        except (InfrastructureError, OSError) as error:
+        except (InfrastructureError, StateError, OSError) as error:
             self.start.tell(Notice(f"The machines could not be saved for a quicker start next time ({error})."))
 
     def _each(self, work: Callable[[MachineSpec], None]) -> None:

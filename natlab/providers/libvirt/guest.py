@@ -14,6 +14,7 @@ from natlab.image.seed import Identity, seed_tar
 from natlab.image.store import Image
 from natlab.machine import COMMAND_TIMEOUT, Machine
 from natlab.model import CommandResult, Lab, MachineSpec
+from natlab.store import state_errors
 from natlab.transport.ssh import new_key_pair
 
 USER = "learner"
@@ -38,10 +39,11 @@ class Keys:
         return Keys(own.private, own.public, {name: (pair.private, pair.public) for name, pair in pairs.items()})
 
     def write(self, file: Path) -> None:
-        """Write the keys where only this user can read them."""
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:  # noqa: PTH123 - an open descriptor has no path
-            json.dump(asdict(self), stream)
+        """Write the keys where only this user can read them; StateError if that can't be done."""
+        with state_errors(file):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as stream:  # noqa: PTH123 - an open descriptor has no path
+                json.dump(asdict(self), stream)
 
     @staticmethod
     def read(file: Path) -> Keys:

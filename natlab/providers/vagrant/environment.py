@@ -93,13 +93,9 @@ class Environment:
         if holder is not None and holder[1] != str(folder) and Path(holder[1]).exists():
             hint = f"`natlab down {holder[0]}` gives them back; they stay up for this one"
             raise UsageError(f"Vagrant's machines in {self.folder} are in use by instance {holder[0]}", hint)
-        try:
-            text = json.dumps({"instance": instance, "folder": str(folder)})
+        text = json.dumps({"instance": instance, "folder": str(folder)})
+        with _folder_errors(self.folder):
             (self.folder / _CLAIM).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InfrastructureError(
-                f"{self.folder}: {error.strerror}", "Vagrant must be able to write there"
-            ) from error
 
     def is_held_by(self, folder: str) -> bool:
         """Say whether the machines are the instance's whose own folder that is."""
@@ -109,7 +105,8 @@ class Environment:
     def release(self, folder: str) -> None:
         """Give the machines back, if they are this instance's."""
         if self.is_held_by(folder):
-            (self.folder / _CLAIM).unlink(missing_ok=True)
+            with _folder_errors(self.folder):
+                (self.folder / _CLAIM).unlink(missing_ok=True)
 
     def _holder(self) -> tuple[str, str] | None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -160,7 +157,8 @@ class Environment:
         itself, which a program that is simply ended can't do: what it had half made would be in its own way for ever.
         """
         started, log = time.monotonic(), self.folder / _LOG
-        log.unlink(missing_ok=True)
+        with _folder_errors(self.folder):
+            log.unlink(missing_ok=True)
         lines: list[str] = []
         hear = _Hearing(started, tell)
         process = self._spawn(log, "vagrant", *words, "--machine-readable")
@@ -181,6 +179,15 @@ class Environment:
         environment = self._environment()
         own = [f"{name}={value}" for name, value in environment.items() if os.environ.get(name) != value]
         return local.spawn(["env", *own, "sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *argv], stdin="")
+
+
+@contextlib.contextmanager
+def _folder_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or folder}: {error.strerror or error}"
+        raise InfrastructureError(what, f"Vagrant, and natlab, must be able to write in {folder}") from error
 
 
 def own_folder() -> Path:
@@ -223,7 +230,8 @@ def _follow(process: local.Process, log: Path, until: float) -> Iterator[str]:
         while True:
             ended = process.poll() is not None
             if stream is None and log.exists():
-                stream = stack.enter_context(log.open(encoding="utf-8", errors="replace", newline="\n"))
+                with _folder_errors(log.parent):
+                    stream = stack.enter_context(log.open(encoding="utf-8", errors="replace", newline="\n"))
             *lines, held = (held + (stream.read() if stream else "")).split("\n")
             yield from lines
             if ended:
