@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import pwd
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from natlab.errors import NatlabError, PreflightError
+from natlab.sandbox.ids import free_range, user_name
 from natlab.transport import local
 
 PROGRAMS = (
@@ -109,24 +109,11 @@ def _namespaces() -> Requirement:
 
 def _namespaces_remedy(refusal: str) -> str:
     if "/etc/sub" in refusal:
-        name = pwd.getpwuid(os.geteuid()).pw_name
-        first = _free_range()
-        return f"`sudo usermod --add-subuids {first}-{first + 65535} --add-subgids {first}-{first + 65535} {name}`"
+        free = free_range(Path("/etc/subuid"), Path("/etc/subgid"))
+        return f"`sudo usermod --add-subuids {free} --add-subgids {free} {user_name()}`"
     if "map-auto" in refusal:
         return "upgrade util-linux to 2.38 or newer"
     return "run natlab outside the container, or start it with `--privileged`; `natlab doctor` tells more"
-
-
-def _free_range() -> int:
-    """Return a first ID that is above all that subuid(5) gives to anybody."""
-    end = 100000
-    for file in (Path("/etc/subuid"), Path("/etc/subgid")):
-        if file.exists():
-            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                fields = line.split(":")
-                if len(fields) == 3 and fields[1].isdecimal() and fields[2].isdecimal():
-                    end = max(end, int(fields[1]) + int(fields[2]))
-    return end
 
 
 def _memory() -> Requirement:

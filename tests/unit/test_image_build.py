@@ -224,10 +224,18 @@ def test_too_little_room_is_told_beforehand(
 
 
 def test_a_user_without_subordinate_ids_is_told_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def nameless(_: int) -> object:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("pwd.getpwuid", nameless)
+    monkeypatch.setattr("os.geteuid", lambda: 4242)
+    monkeypatch.setattr(local, "find_program", lambda name: f"/usr/bin/{name}")
     refusal = CommandResult((), 1, "", 'unshare: no line matching user "me" in /etc/subuid\n', 0.0)
     monkeypatch.setattr(local, "run", lambda *_, **__: refusal)
-    monkeypatch.setattr(requirements, "_free_range", lambda: 231072)
-    with pytest.raises(PreflightError, match=r"`sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607"):
+    monkeypatch.setattr(requirements, "free_range", lambda *_: "231072-296607")
+    with pytest.raises(
+        PreflightError, match=r"`sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607 4242`"
+    ):
         requirements.check(tmp_path)
 
 

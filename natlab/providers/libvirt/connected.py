@@ -33,8 +33,9 @@ from natlab.providers.libvirt.relocate import relocate
 from natlab.providers.libvirt.trial import SILENT, SPEAKS_WITHIN, SPOKE, Choice, Trials, is_about_kvm
 from natlab.providers.libvirt.volumes import BootPaths, Volumes, choose_pool, must_have_room, open_pool
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan, domain_xml
-from natlab.store import cache_folder, state_errors
+from natlab.store import state_errors
 from natlab.transport.ssh import Login, SshMachine
+from natlab.xdg import cache_folder
 
 _OPEN = 12.0
 """Seconds that a daemon gets to let natlab in; one on this computer takes some hundredths, one behind SSH about one."""

@@ -30,11 +30,12 @@ from natlab.sandbox.plan import MachinePlan, WorldPlan
 from natlab.sandbox.sockets import Network
 from natlab.sandbox.world import World
 from natlab.sandbox.world import start as world_of
-from natlab.store import Store, cache_folder, state_errors
+from natlab.store import Store, state_errors
 from natlab.together import together
 from natlab.transport import serverprogram
 from natlab.transport.local import find_program
 from natlab.transport.ssh import SshMachine
+from natlab.xdg import cache_folder
 
 _DEADLINE = 30
 """Seconds that making the world may take; it takes a tenth of one."""

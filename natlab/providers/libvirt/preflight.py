@@ -17,7 +17,8 @@ from natlab.providers.libvirt import accel
 from natlab.providers.libvirt.daemon import CONFIGURATION
 from natlab.providers.libvirt.xml import MEMORY_MIB, TRANSLATED_MIB
 from natlab.providers.needs import find_apparmor, find_program, find_subordinate_ids
-from natlab.store import Store, cache_folder
+from natlab.store import Store
+from natlab.xdg import cache_folder
 
 PROGRAMS = (
     ("libvirtd", "libvirt-daemon libvirt-daemon-driver-qemu", "runs in the lab's own world and starts the machines"),

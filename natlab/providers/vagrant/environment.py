@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from natlab import xdg
 from natlab.errors import CommandTimeout, InfrastructureError, StateError, UsageError
 from natlab.events import Listener, Notice, StageReached
 from natlab.providers.vagrant import speech
@@ -67,11 +68,11 @@ class Environment:
     def prepare(variables: Mapping[str, str]) -> Environment:
         """Return the environment to use: the one that NATLAB_VAGRANT_CWD names, else natlab's own, written anew."""
         if named := os.environ.get(FOLDER):
-            folder = Path(named).expanduser().absolute()
+            folder = _absolute(named)
             if not (folder / "Vagrantfile").is_file():
                 raise UsageError(f"{FOLDER}: there is no Vagrantfile in {folder}", "natlab's vagrant/ folder has one")
             return Environment(folder, variables)
-        folder = own_folder()
+        folder = xdg.data_folder() / "vagrant"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in _FILES:
@@ -181,6 +182,13 @@ class Environment:
         return local.spawn(["env", *own, "sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *argv], stdin="")
 
 
+def _absolute(named: str) -> Path:
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError as error:  # `~` of a user who has no home
+        raise UsageError(f"{FOLDER}: {named}: {error}", "name a folder by its whole path") from error
+
+
 @contextlib.contextmanager
 def _folder_errors(folder: Path) -> Iterator[None]:
     try:
@@ -188,17 +196,6 @@ def _folder_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         what = f"{error.filename or folder}: {error.strerror or error}"
         raise InfrastructureError(what, f"Vagrant, and natlab, must be able to write in {folder}") from error
-
-
-def own_folder() -> Path:
-    """Return the place that the XDG base directory specification gives to data that is to last."""
-    base = os.environ.get("XDG_DATA_HOME", "")
-    if Path(base).is_absolute():
-        return Path(base) / "natlab/vagrant"
-    try:
-        return Path.home() / ".local/share/natlab/vagrant"
-    except RuntimeError as error:
-        raise StateError("this user has no home folder", "set XDG_DATA_HOME to a folder that you can write") from error
 
 
 class _Hearing:

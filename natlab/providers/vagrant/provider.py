@@ -29,9 +29,9 @@ from natlab.providers.vagrant import preflight, state
 from natlab.providers.vagrant.environment import KEPT, Environment
 from natlab.providers.vagrant.records import Key, Known
 from natlab.providers.vagrant.speech import RUNNING, Access
-from natlab.store import cache_folder
 from natlab.together import together
 from natlab.transport.ssh import Login, SshMachine
+from natlab.xdg import cache_folder
 
 PREFIX, ACCEL = "NATLAB_PREFIX", "NATLAB_ACCEL"
 """Environment variables that the Vagrantfile reads."""
