@@ -6,7 +6,7 @@ import socket
 import time
 from functools import partial
 
-from natlab.errors import MachineUnreachable
+from natlab.errors import InfrastructureError, MachineUnreachable
 from natlab.machine import Machine
 from natlab.model import Lab, MachineSpec
 from natlab.providers.base import Site
@@ -26,8 +26,14 @@ _LOOK = 0.05
 
 
 def socket_of(world: World) -> str:
-    """Return the path of the daemon's socket, as natlab sees it from outside."""
-    return f"/proc/{world.services[SERVICE].pid}/root{SOCKET}"
+    """Return the path of the daemon's socket, as natlab sees it from outside; InfrastructureError if it has ended.
+
+    Its PID may be somebody else's by then, and the path lead to the computer's own daemon.
+    """
+    daemon = world.services.get(SERVICE)
+    if daemon is None or not daemon.serves():
+        raise InfrastructureError("the lab's own libvirt daemon no longer runs", "`natlab reset` starts it again")
+    return f"/proc/{daemon.pid}/root{SOCKET}"
 
 
 def answers(network: Network, address: str) -> bool:
@@ -48,7 +54,7 @@ def login_to(machine: MachineSpec, keys: Keys) -> Login:
 
 def over_ssh(lab: Lab, world: World, kind: str, keys: Keys) -> dict[str, SshMachine]:
     """Return every virtual machine as it is reached by SSH; nothing is connected before the first command."""
-    dial = partial(_dial, Network(world.init.pid))
+    dial = partial(_dial, world, Network(world.init.pid))
     return {
         machine.name: SshMachine(
             machine.name,
@@ -61,8 +67,9 @@ def over_ssh(lab: Lab, world: World, kind: str, keys: Keys) -> dict[str, SshMach
     }
 
 
-def _dial(network: Network, address: str, timeout: float) -> socket.socket:
+def _dial(world: World, network: Network, address: str, timeout: float) -> socket.socket:
     """Connect, and try again for a moment if that is refused: an SSH server that has got a new key begins anew."""
+    _must_be_up(world)  # else the network would be that of whoever has its PID now
     until = time.monotonic() + min(timeout, _RESTART)
     while True:
         try:
@@ -82,10 +89,14 @@ def site_of(lab: Lab, world: World, kind: str, reached: dict[str, SshMachine]) -
 
 
 def _must_run(world: World, machine: str) -> None:
-    if not world.alive():
-        raise MachineUnreachable("the machines no longer run", "`natlab reset` brings them back")
+    _must_be_up(world)
     daemon = Connection.at_socket(socket_of(world), 0.0)
     try:
         daemon.must_run(machine, machine)
     finally:
         daemon.close()
+
+
+def _must_be_up(world: World) -> None:
+    if not world.alive():
+        raise MachineUnreachable("the machines no longer run", "`natlab reset` brings them back")
