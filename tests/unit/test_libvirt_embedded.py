@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,16 @@ def test_a_disk_that_is_full_is_told_with_what_to_do(tmp_path: Path, monkeypatch
     with pytest.raises(StateError) as told:
         an_instance(tmp_path)._world(Place(tmp_path), states)
     assert "XDG_CACHE_HOME" in str(told.value.hint)
+
+
+def test_disks_and_seeds_are_nobody_elses_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded.disks, "virtual_size", ignore)
+    monkeypatch.setattr(embedded.disks, "overlay", lambda path, *_: path.touch(0o644))
+    place = Place(tmp_path)
+    place.make()
+    an_instance(tmp_path)._lay_out(place, LAB.machine("vm-1"), Keys.fresh(LAB), "disk")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (place.machines, *place.machines.iterdir())}
+    assert modes == {"machines": 0o700, "vm-1.qcow2": 0o600, "vm-1.seed": 0o600}
 
 
 def test_a_seed_that_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

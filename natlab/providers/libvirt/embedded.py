@@ -282,8 +282,9 @@ class _Instance:
             give_to_the_world(disk)
             seed_file.write_bytes(seed_of(self.image, self.lab, machine, keys))
             give_to_the_world(seed_file)
-            # Whoever may look into the folder must not find a machine's private key in it.
-            seed_file.chmod(0o600)
+            # A saved state takes the disk into a folder that everybody may look into.
+            for file in (disk, seed_file):
+                file.chmod(0o600)
 
     def _domain(self, machine: MachineSpec, instance: str) -> DomainPlan:
         own = f"{PLACE}/{MACHINES}/{machine.name}"

@@ -38,8 +38,9 @@ class Place:
 
     def make(self) -> None:
         with state_errors(self.folder):
-            for folder in (self.world, self.machines):
-                folder.mkdir()
+            self.world.mkdir()
+            # Seeds, and the disks that they are copied to, have the machines' private keys in them.
+            self.machines.mkdir(mode=0o700)
             give_to_the_world(self.machines)
 
     def devices(self, wanted: list[Path]) -> dict[str, Path]:
