@@ -13,16 +13,16 @@ from natlab.sandbox.ids import free_range, user_name
 from natlab.transport import local
 
 PROGRAMS = (
-    ("mmdebstrap", "mmdebstrap", "installs a Debian into a folder"),
-    ("apt-get", "apt", "fetches the packages, for mmdebstrap"),
-    ("mke2fs", "e2fsprogs", "makes the disk out of that folder"),
-    ("qemu-img", "qemu-utils", "packs the disk"),
-    ("xz", "xz-utils", "unpacks the kernel's modules"),
-    ("unshare", "util-linux", "makes the build root of namespaces of its own"),
-    ("setpriv", "util-linux", "ends the build when natlab ends"),
+    ("mmdebstrap", "mmdebstrap"),  # installs a Debian into a folder
+    ("apt-get", "apt"),  # fetches the packages, for mmdebstrap
+    ("mke2fs", "e2fsprogs"),  # makes the disk out of that folder
+    ("qemu-img", "qemu-utils"),  # packs the disk
+    ("xz", "xz-utils"),  # unpacks the kernel's modules
+    ("unshare", "util-linux"),  # makes the build root of namespaces of its own
+    ("setpriv", "util-linux"),  # ends the build when natlab ends
 )
-"""Program, Debian package, what it is for."""
-_PROGRAMS_OF_USERS = (("newuidmap", "uidmap", "gives an ordinary user the user IDs that a Debian needs"),)
+"""Program, Debian package."""
+_PROGRAMS_OF_USERS = (("newuidmap", "uidmap"),)  # gives an ordinary user the user IDs that a Debian needs
 
 PROCESSOR = "x86_64"
 """The only kind, as uname(1) calls it, that natlab's virtual machines have been seen to run on."""
@@ -42,7 +42,6 @@ class Requirement:
     probe: str
     met: bool
     actual: str
-    why: str
     remedy: str
 
 
@@ -70,20 +69,19 @@ def check(folder: Path) -> None:
 def _processor() -> Requirement:
     actual = platform.machine()
     remedy = f"natlab's virtual machines are for {PROCESSOR} alone; `--provider netns` needs no image"
-    return Requirement("processor", actual == PROCESSOR, actual, "the image is of programs for it", remedy)
+    return Requirement("processor", actual == PROCESSOR, actual, remedy)
 
 
-def _program(name: str, package: str, purpose: str) -> Requirement:
+def _program(name: str, package: str) -> Requirement:
     path = local.find_program(name)
     remedy = f"install the package `{package}` (Debian: `sudo apt-get install {package}`)"
-    return Requirement(name, path is not None, path or "not installed", f"{name} {purpose}", remedy)
+    return Requirement(name, path is not None, path or "not installed", remedy)
 
 
 def _keyring() -> Requirement:
     there = KEYRING.exists()
     remedy = "install the package `debian-archive-keyring`"
-    why = "Debian's packages are signed"
-    return Requirement("Debian's keys", there, str(KEYRING) if there else "not installed", why, remedy)
+    return Requirement("Debian's keys", there, str(KEYRING) if there else "not installed", remedy)
 
 
 def alone() -> list[str]:
@@ -96,15 +94,15 @@ def alone() -> list[str]:
 
 
 def _namespaces() -> Requirement:
-    probe, why = "namespaces", "a build is root of namespaces of its own, and of nothing else"
+    probe = "namespaces"
     try:
         tried = local.run([*alone(), *_TRY])
     except NatlabError as error:
-        return Requirement(probe, False, error.message, why, "`natlab doctor` tells more")
+        return Requirement(probe, False, error.message, "`natlab doctor` tells more")
     if tried.ok:
-        return Requirement(probe, True, "files can have every owner", why, "")
+        return Requirement(probe, True, "files can have every owner", "")
     said = tried.stderr.strip().splitlines() or [f"exit status {tried.status}"]
-    return Requirement(probe, False, said[-1], why, _namespaces_remedy(said[-1]))
+    return Requirement(probe, False, said[-1], _namespaces_remedy(said[-1]))
 
 
 def _namespaces_remedy(refusal: str) -> str:
@@ -119,7 +117,7 @@ def _namespaces_remedy(refusal: str) -> str:
 def _memory() -> Requirement:
     free = sum(_meminfo(key) for key in ("MemAvailable", "SwapFree"))
     remedy = "end other programs"
-    return Requirement("memory", free >= MEMORY_NEEDED, _amount(free), "a build happens in memory", remedy)
+    return Requirement("memory", free >= MEMORY_NEEDED, _amount(free), remedy)
 
 
 def _meminfo(key: str) -> int:
@@ -135,7 +133,7 @@ def _disk(folder: Path) -> Requirement:
     there = next(each for each in (folder, *folder.parents) if each.exists())
     free = shutil.disk_usage(there).free
     remedy = f"make room where {there} is, or set XDG_DATA_HOME to a folder on another disk"
-    return Requirement("disk space", free >= DISK_NEEDED, _amount(free), "an image has some 300 MB", remedy)
+    return Requirement("disk space", free >= DISK_NEEDED, _amount(free), remedy)
 
 
 def _amount(free: int) -> str:
