@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from natlab.model import Outcome
@@ -29,6 +30,19 @@ def find_program(name: str, package: str, purpose: str) -> Finding:
         return Finding(name, Outcome.PASSED, path, why)
     remedy = f"install the package `{package}` (Debian: `sudo apt-get install {package}`)"
     return Finding(name, Outcome.FAILED, "not installed", why, remedy)
+
+
+def find_module(name: str, distribution: str, purpose: str, also: str = "") -> Finding:
+    """Look for a Python module that natlab's `libvirt` extra brings; `also` is what installing it takes."""
+    why = f"{distribution} {purpose}"
+    if find_spec(name) is not None:
+        return Finding(distribution, Outcome.PASSED, "installed", why)
+    return Finding(distribution, Outcome.FAILED, "not installed", why, f"`pip install 'natlab[libvirt]'`{also}")
+
+
+def find_paramiko() -> Finding:
+    """Look for what reaches machines that have a kernel of their own."""
+    return find_module("paramiko", "paramiko", "speaks SSH with the machines")
 
 
 def find_subordinate_ids(why: str, *, required: bool) -> Finding:

@@ -57,7 +57,7 @@ def test_a_processor_of_another_kind_is_told_in_one_line(monkeypatch: pytest.Mon
 
 
 def test_a_module_that_is_not_installed_is_told_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "find_spec", lambda _: None)
+    monkeypatch.setattr(needs, "find_spec", lambda _: None)
     told = str(unmet(preflight.find_needed(LAB)))
     assert "libvirt-python: not installed" in told
     assert "natlab[libvirt]" in told
@@ -78,7 +78,7 @@ def test_the_tun_device_is_opened_not_looked_at(
 ) -> None:
     device = tmp_path / "tun"
     device.touch()
-    monkeypatch.setattr(preflight, "_TUN", device)
+    monkeypatch.setattr(preflight, "TUN", device)
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
     opens = mode != 0
 

@@ -18,6 +18,7 @@ from textwrap import shorten
 
 from natlab.errors import CommandTimeout, InfrastructureError, PreflightError, UsageError
 from natlab.events import Listener, Notice
+from natlab.providers.libvirt.boot import KERNEL_SAYS
 from natlab.transport import local
 
 KVM, TCG, AUTO = "kvm", "tcg", "auto"
@@ -26,7 +27,6 @@ _TRIAL = 6.0
 """Seconds that a kernel gets under KVM to start and to fail for want of a root file system. It takes about one."""
 HANG_IS_BELIEVED = 3600.0
 """Seconds for which a kernel that said nothing is held against KVM: it hangs, or the computer was just very busy."""
-_SPOKE = "Linux version"
 _ABOUT_A_PROCESSOR = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 _PATIENCE = {KVM: 1.0, TCG: 6.0}
 _SILENCE = {KVM: 0.25, TCG: 0.5}
@@ -62,8 +62,7 @@ def decide(asked: str, kernel: Path, cache: Path, tell: Listener) -> str:
 
     Raise UsageError for an unknown one, PreflightError if KVM is asked for and does not work.
     """
-    if asked not in (AUTO, KVM, TCG):
-        raise UsageError(f"there is no acceleration `{asked}`", "choose one of: auto, kvm, tcg")
+    must_be_known(asked)
     if asked == TCG:
         return TCG
     found = verdict(kernel, cache, insist=asked == KVM)
@@ -73,6 +72,12 @@ def decide(asked: str, kernel: Path, cache: Path, tell: Listener) -> str:
         raise PreflightError(f"KVM does not work here: {found.seen}", "`--accel tcg` emulates in software")
     tell(Notice(f"The machines are emulated in software, which is slower: {found.seen}."))
     return TCG
+
+
+def must_be_known(asked: str) -> None:
+    """Raise UsageError for what is no acceleration."""
+    if asked not in (AUTO, KVM, TCG):
+        raise UsageError(f"there is no acceleration `{asked}`", f"choose one of: {AUTO}, {KVM}, {TCG}")
 
 
 def verdict(kernel: Path, cache: Path, *, insist: bool = False) -> Verdict:
@@ -147,7 +152,7 @@ def try_kvm(kernel: Path) -> Verdict:
         return Verdict(False, f"{DEVICE} opens, but a kernel under it says nothing", HANG_IS_BELIEVED)
     except InfrastructureError as error:
         return Verdict(False, error.message, 0.0)  # QEMU did not even start, which says nothing of KVM
-    if _SPOKE in result.stdout:
+    if KERNEL_SAYS in result.stdout:
         return Verdict(True, "a kernel started under KVM")
     said = result.stderr.strip().splitlines() or ["QEMU ended without a word"]
     return Verdict(False, f"{DEVICE} opens, but QEMU fails under it ({shorten(said[-1], 100)})")

@@ -25,16 +25,16 @@ from natlab.providers.libvirt import accel, boot, shared
 from natlab.providers.libvirt.computer import Computer, computer_of, has_program, without_questions
 from natlab.providers.libvirt.connection import MISSING, Connection, create_paused, reach, said_of
 from natlab.providers.libvirt.console import Console
-from natlab.providers.libvirt.guest import PORT, USER, Keys, VirtualMachine, seed_of, virtual
+from natlab.providers.libvirt.guest import PORT, Keys, VirtualMachine, answers, login_to, seed_of, virtual
 from natlab.providers.libvirt.images import image_for
 from natlab.providers.libvirt.ownership import Belongings, unreadable
 from natlab.providers.libvirt.preflight import find_processor
 from natlab.providers.libvirt.relocate import relocate
-from natlab.providers.libvirt.trial import SILENT, SPEAKS_WITHIN, SPOKE, Choice, Trials, is_about_kvm
+from natlab.providers.libvirt.trial import SILENT, SPEAKS_WITHIN, Choice, Trials, is_about_kvm
 from natlab.providers.libvirt.volumes import BootPaths, Volumes, choose_pool, must_have_room, open_pool
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan, domain_xml
 from natlab.store import state_errors
-from natlab.transport.ssh import Login, SshMachine
+from natlab.transport.ssh import SshMachine
 from natlab.xdg import cache_folder
 
 _OPEN = 12.0
@@ -296,7 +296,7 @@ class _Instance:
     def _all_speak(self, consoles: dict[str, Console]) -> bool:
         until = time.monotonic() + SPEAKS_WITHIN
         while time.monotonic() < until:
-            if all(SPOKE in console.text() for console in consoles.values()):
+            if all(boot.KERNEL_SAYS in console.text() for console in consoles.values()):
                 return True
             time.sleep(_LOOK)
         return False
@@ -319,7 +319,7 @@ class _Instance:
             machine.name,
             console.text,
             partial(self.daemon.must_run, self.names.domains[machine.name], machine.name),
-            partial(_answers, self.computer, str(machine.address)),
+            partial(answers, self.computer.connect, str(machine.address), _ANSWER),
             machines[machine.name],
             machine.serves.port if machine.serves else None,
         )
@@ -335,24 +335,12 @@ def _moved(lab: Lab, names: Belongings) -> Lab:
     return replace(moved, network=replace(moved.network, bridge=names.bridge))
 
 
-def _answers(computer: Computer, address: str) -> bool:
-    """Say whether a machine's kernel answers: that it takes or refuses a connection is the same here."""
-    try:
-        computer.connect(address, PORT, _ANSWER).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
 def _site(lab: Lab, uri: str, computer: Computer, names: Belongings, kind: str, keys: Keys) -> Site:
     machines = {lab.host.name: computer.machine(lab.host.name)}
     for machine in virtual(lab):
-        login = Login(USER, str(machine.address), PORT, keys.private, keys.hosts[machine.name][1], as_root=True)
         watch = partial(_must_run, uri, names.domains[machine.name], machine.name)
         dial = partial(_dial, partial(computer.connect, str(machine.address), PORT), watch)
-        inner = SshMachine(machine.name, login, dial, patience=accel.patience(kind), served=True)
+        inner = SshMachine(machine.name, login_to(machine, keys), dial, patience=accel.patience(kind), served=True)
         machines[machine.name] = VirtualMachine(inner, watch)
     return Site(lab, {machine.name: machines[machine.name] for machine in lab.machines}, accel.silence(kind))
 

@@ -20,10 +20,10 @@ from natlab.providers.base import Options, Record, Site, Start, unmet
 from natlab.providers.libvirt import accel, boot, disks, preflight
 from natlab.providers.libvirt.connection import Connection
 from natlab.providers.libvirt.daemon import CACHE, DISK, IMAGE, MACHINES, PLACE, STATES, libvirtd
-from natlab.providers.libvirt.guest import Keys, identity, seed_of, virtual
+from natlab.providers.libvirt.guest import Keys, answers, identity, login_to, seed_of, virtual
 from natlab.providers.libvirt.images import image_for
 from natlab.providers.libvirt.place import Place, give_to_the_world
-from natlab.providers.libvirt.reach import answers, login_to, over_ssh, site_of, socket_of
+from natlab.providers.libvirt.reach import over_ssh, site_of, socket_of
 from natlab.providers.libvirt.states import Origin, SavedState, States
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan, domain_xml
 from natlab.sandbox.plan import MachinePlan, WorldPlan
@@ -41,7 +41,8 @@ _DEADLINE = 30
 """Seconds that making the world may take; it takes a tenth of one."""
 _DAEMON_PATIENCE = 20.0
 """Seconds that libvirtd gets until it listens; it takes a tenth of one."""
-_TUN = Path("/dev/net/tun")
+_ANSWER = 0.5
+"""Seconds that a machine gets to take or refuse a connection."""
 _CLOUD_PATIENCE = 4
 """By how much longer a cloud image may take: cloud-init, and all of systemd."""
 _WARM_UP = """\
@@ -172,7 +173,7 @@ class _Instance:
             give_to_the_world(cache)
         image = {IMAGE: self.image.folder, DISK: self.image.disk}
         shared = {MACHINES: place.machines, **image, STATES: states.folder, CACHE: cache}
-        wanted = [_TUN, accel.DEVICE] if self.accel == accel.KVM else [_TUN]
+        wanted = [preflight.TUN, accel.DEVICE] if self.accel == accel.KVM else [preflight.TUN]
         devices = place.devices(wanted)
         service = libvirtd(shared, {Path(path).name: path for path in devices})
         everything = {**shared, **{Path(path).name: node for path, node in devices.items()}}
@@ -254,7 +255,7 @@ class _Instance:
                 machine.name,
                 partial(place.console, machine.name),
                 partial(daemon.must_run, machine.name, machine.name),
-                partial(answers, network, str(machine.address)),
+                partial(answers, network.connect, str(machine.address), _ANSWER),
                 site.machines[machine.name],
                 machine.serves.port if machine.serves else None,
             )

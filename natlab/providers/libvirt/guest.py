@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Interface
@@ -15,7 +16,7 @@ from natlab.image.store import Image
 from natlab.machine import COMMAND_TIMEOUT, Machine
 from natlab.model import CommandResult, Lab, MachineSpec
 from natlab.store import state_errors
-from natlab.transport.ssh import new_key_pair
+from natlab.transport.ssh import Login, new_key_pair
 
 USER = "learner"
 """The ordinary user, with sudo, that every image of natlab's has."""
@@ -73,6 +74,22 @@ def identity(lab: Lab, machine: MachineSpec, keys: Keys) -> Identity:
         hosts=tuple((str(other.address), other.name) for other in lab.machines),
         serves=(machine.serves.port, machine.serves.html) if machine.serves else None,
     )
+
+
+def login_to(machine: MachineSpec, keys: Keys) -> Login:
+    """Return how natlab signs in to a machine that has these keys."""
+    return Login(USER, str(machine.address), PORT, keys.private, keys.hosts[machine.name][1], as_root=True)
+
+
+def answers(connect: Callable[[str, int, float], socket.socket], address: str, seconds: float) -> bool:
+    """Say whether a machine's kernel answers: that it takes or refuses a connection is the same here."""
+    try:
+        connect(address, PORT, seconds).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def seed_of(image: Image, lab: Lab, machine: MachineSpec, keys: Keys) -> bytes:

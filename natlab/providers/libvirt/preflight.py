@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 from natlab.errors import NatlabError
@@ -16,7 +15,7 @@ from natlab.providers.base import Finding
 from natlab.providers.libvirt import accel
 from natlab.providers.libvirt.daemon import CONFIGURATION
 from natlab.providers.libvirt.xml import MEMORY_MIB, TRANSLATED_MIB
-from natlab.providers.needs import find_apparmor, find_program, find_subordinate_ids
+from natlab.providers.needs import find_apparmor, find_module, find_paramiko, find_program, find_subordinate_ids
 from natlab.store import Store
 from natlab.xdg import cache_folder
 
@@ -26,12 +25,8 @@ PROGRAMS = (
     ("qemu-img", "qemu-utils", "makes their disks"),
 )
 """Program, Debian packages, what it is for."""
-MODULES = (
-    ("libvirt", "libvirt-python", "speaks with libvirt"),
-    ("paramiko", "paramiko", "speaks SSH with the machines"),
-)
-"""Python module, distribution, what it is for."""
-_TUN = Path("/dev/net/tun")
+_COMPILER = ", after `sudo apt-get install libvirt-dev pkg-config gcc python3-dev`: it is compiled"
+TUN = Path("/dev/net/tun")
 _QEMU_MIB = TRANSLATED_MIB + 60
 """What QEMU itself takes for a machine: the guest's code as it has translated it, and its own."""
 _DISK_MIB_EACH = 400
@@ -74,7 +69,8 @@ def _find_installed() -> list[Finding]:
     return [
         *(find_program(*each) for each in PROGRAMS),
         _find_configuration(),
-        *(_find_module(*each) for each in MODULES),
+        find_module("libvirt", "libvirt-python", "speaks with libvirt", _COMPILER),
+        find_paramiko(),
     ]
 
 
@@ -86,28 +82,18 @@ def _find_configuration() -> Finding:
     return Finding(str(CONFIGURATION), Outcome.FAILED, "is not there", why, remedy)
 
 
-def _find_module(name: str, distribution: str, purpose: str) -> Finding:
-    why = f"{distribution} {purpose}"
-    if find_spec(name) is not None:
-        return Finding(distribution, Outcome.PASSED, "installed", why)
-    remedy = "`pip install 'natlab[libvirt]'`"
-    if name == "libvirt":
-        remedy += ", after `sudo apt-get install libvirt-dev pkg-config gcc python3-dev`: it is compiled"
-    return Finding(distribution, Outcome.FAILED, "not installed", why, remedy)
-
-
 def _find_tun() -> Finding:
     why = "plugs virtual machines into the lab's network"
-    if os.geteuid() == 0 and _TUN.exists():
-        return Finding(str(_TUN), Outcome.PASSED, "is there", why)
+    if os.geteuid() == 0 and TUN.exists():
+        return Finding(str(TUN), Outcome.PASSED, "is there", why)
     try:
-        os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        return Finding(str(_TUN), Outcome.FAILED, "is not there", why, "`sudo modprobe tun`")
+        return Finding(str(TUN), Outcome.FAILED, "is not there", why, "`sudo modprobe tun`")
     except OSError as error:
-        remedy = f"`sudo chmod 0666 {_TUN}`, as udev does: it gives nobody a right on the computer's own network"
-        return Finding(str(_TUN), Outcome.FAILED, error.strerror or str(error), why, remedy)
-    return Finding(str(_TUN), Outcome.PASSED, "opens", why)
+        remedy = f"`sudo chmod 0666 {TUN}`, as udev does: it gives nobody a right on the computer's own network"
+        return Finding(str(TUN), Outcome.FAILED, error.strerror or str(error), why, remedy)
+    return Finding(str(TUN), Outcome.PASSED, "opens", why)
 
 
 def _find_ids() -> Finding:

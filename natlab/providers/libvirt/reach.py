@@ -8,15 +8,15 @@ from functools import partial
 
 from natlab.errors import InfrastructureError, MachineUnreachable
 from natlab.machine import Machine
-from natlab.model import Lab, MachineSpec
+from natlab.model import Lab
 from natlab.providers.base import Site
 from natlab.providers.libvirt import accel
 from natlab.providers.libvirt.connection import Connection
 from natlab.providers.libvirt.daemon import SERVICE, SOCKET
-from natlab.providers.libvirt.guest import PORT, USER, Keys, VirtualMachine, virtual
+from natlab.providers.libvirt.guest import PORT, Keys, VirtualMachine, login_to, virtual
 from natlab.sandbox.sockets import Network
 from natlab.sandbox.world import World
-from natlab.transport.ssh import Login, SshMachine
+from natlab.transport.ssh import SshMachine
 
 _RESTART = 3.0
 """Seconds that a machine's SSH server may refuse connections while it starts again."""
@@ -34,22 +34,6 @@ def socket_of(world: World) -> str:
     if daemon is None or not daemon.serves():
         raise InfrastructureError("the lab's own libvirt daemon no longer runs", "`natlab reset` starts it again")
     return f"/proc/{daemon.pid}/root{SOCKET}"
-
-
-def answers(network: Network, address: str) -> bool:
-    """Say whether a machine's kernel answers: that it takes or refuses a connection is the same here."""
-    try:
-        network.connect(address, PORT, 0.5).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def login_to(machine: MachineSpec, keys: Keys) -> Login:
-    """Return how natlab signs in to a machine that has these keys."""
-    return Login(USER, str(machine.address), PORT, keys.private, keys.hosts[machine.name][1], as_root=True)
 
 
 def over_ssh(lab: Lab, world: World, kind: str, keys: Keys) -> dict[str, SshMachine]:

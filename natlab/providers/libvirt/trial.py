@@ -10,14 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from natlab.errors import PreflightError, UsageError
-from natlab.providers.libvirt.accel import AUTO, HANG_IS_BELIEVED, KVM, TCG
+from natlab.errors import PreflightError
+from natlab.providers.libvirt.accel import HANG_IS_BELIEVED, KVM, TCG, must_be_known
 from natlab.providers.libvirt.connection import Connection, refusal_of, said_of
 
 SPEAKS_WITHIN = 6.0
 """Seconds in which a kernel under KVM prints its first line; it takes less than one."""
-SPOKE = "Linux version"
-"""What that line has in it."""
 SILENT = "a kernel under KVM says nothing there"
 _ABOUT_KVM = re.compile(r"(?<![\w/-])kvm(?![/-])|/dev/kvm\b|\bMSR\b", re.IGNORECASE)
 """The word as libvirt or QEMU says it, but not in a path, in an instance's name or in that of the program qemu-kvm."""
@@ -50,8 +48,7 @@ class Trials:
 
     def choose(self, asked: str) -> Choice:
         """Return what to start with. UsageError for an unknown word, PreflightError if KVM is asked for in vain."""
-        if asked not in (AUTO, KVM, TCG):
-            raise UsageError(f"there is no acceleration `{asked}`", "choose one of: auto, kvm, tcg")
+        must_be_known(asked)
         if asked == TCG:
             return Choice(TCG, True)
         refused = refusal_of(lambda: self._daemon.handle.getDomainCapabilities(None, None, None, KVM))

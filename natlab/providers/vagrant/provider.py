@@ -50,8 +50,7 @@ class VagrantProvider:
 
     def __init__(self, options: Options = _NO_OPTIONS) -> None:
         refuse(replace(options, accel=_NO_OPTIONS.accel), self.name)
-        if options.accel not in (accel.AUTO, accel.KVM, accel.TCG):
-            raise UsageError(f"there is no acceleration `{options.accel}`", "choose one of: auto, kvm, tcg")
+        accel.must_be_known(options.accel)
         self._accel = options.accel
 
     def preflight(self) -> list[Finding]:
