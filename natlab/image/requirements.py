@@ -130,7 +130,8 @@ def _meminfo(key: str) -> int:
 
 
 def _disk(folder: Path) -> Requirement:
-    there = next(each for each in (folder, *folder.parents) if each.exists())
+    # Path.exists raises where one may not look
+    there = next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
     free = shutil.disk_usage(there).free
     remedy = f"make room where {there} is, or set XDG_DATA_HOME to a folder on another disk"
     return Requirement("disk space", free >= DISK_NEEDED, _amount(free), remedy)

@@ -223,6 +223,12 @@ def test_too_little_room_is_told_beforehand(
         requirements.check(tmp_path)
 
 
+def test_room_is_looked_for_where_one_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "DISK_NEEDED", 1 << 60)
+    with pytest.raises(PreflightError, match="disk space"):
+        requirements.check(tmp_path / ("x" * 300))  # Path.exists raises, as without permission
+
+
 def test_a_user_without_subordinate_ids_is_told_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def nameless(_: int) -> object:
         raise KeyError("uid not found")

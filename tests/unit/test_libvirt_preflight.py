@@ -56,6 +56,11 @@ def test_a_processor_of_another_kind_is_told_in_one_line(monkeypatch: pytest.Mon
         LibvirtProvider(Options(connect="qemu:///system")).up(LAB, Start("lab", Path(), lambda _: None, lambda _: None))
 
 
+def test_room_is_looked_for_where_one_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ("x" * 300)))  # Path.exists raises, as without permission
+    assert str(tmp_path) in found("disk").actual
+
+
 def test_a_module_that_is_not_installed_is_told_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "find_spec", lambda _: None)
     told = str(unmet(preflight.find_needed(LAB)))

@@ -124,7 +124,7 @@ def _find_room(machines: int) -> Finding:
     why = "the machines' disks, and their saved state"
     needed = machines * _DISK_MIB_EACH
     folder = Store.default_folder()
-    while not folder.exists():
+    while not os.access(folder, os.F_OK):  # Path.exists raises where one may not look
         folder = folder.parent
     free = shutil.disk_usage(folder).free // _MIB
     actual = f"{free} MiB free at {folder}, {needed} MiB needed"

@@ -61,7 +61,13 @@ def _find_kernel(programs_present: bool) -> list[Finding]:
     rules_why = "the labs write NAT rules"
     untried = Finding("NAT rules", Outcome.CANNOT_TELL, "not tried: the above comes first", rules_why)
     ids = find_subordinate_ids("lets programs change user on the machines (tcpdump does)", required=False)
-    with tempfile.TemporaryDirectory(prefix="natlab-preflight-") as folder:
+    try:
+        made_for_it = tempfile.TemporaryDirectory(prefix="natlab-preflight-")
+    except OSError as error:
+        actual = f"not tried: no folder for it can be made ({error.strerror or error})"
+        remedy = "make room in /tmp, or set TMPDIR to a folder that you can write"
+        return [Finding("namespaces", Outcome.CANNOT_TELL, actual, machines_why, remedy), untried, ids]
+    with made_for_it as folder:
         try:
             world = start(_try_plan(folder), lambda _: None)
         except NatlabError as error:
