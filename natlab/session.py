@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natlab.errors import MachineUnreachable, NatlabError, UsageError
+from natlab.errors import InfrastructureError, MachineUnreachable, NatlabError, PreflightError, UsageError
 from natlab.machine import Machine, Machines
 from natlab.model import Lab
 from natlab.names import nearest
@@ -60,10 +60,17 @@ class Session:
         """Bring the machines, whatever has become of them, to where a step begins: afresh, and the steps before redone.
 
         `lab` is the lab as it was loaded. If a step can't be redone, the machines stay there and so does the journal;
-        whatever else breaks leaves a journal that says that the way back has to be gone again.
+        so they do where the provider refuses before it has touched them. Whatever else breaks leaves a journal that
+        says that the way back has to be gone again.
         """
-        self._write(replace(self.journal, step=step, steps=len(lab.steps), kept=True, resetting=True))
-        self.site = self.provider.reset(lab, self.journal.record or {}, self._start(tell))
+        before = self.journal
+        self._write(replace(before, step=step, steps=len(lab.steps), kept=True, resetting=True))
+        try:
+            self.site = self.provider.reset(lab, before.record or {}, self._start(tell))
+        except (PreflightError, UsageError):
+            if self._still_has(before):
+                self._write(before)
+            raise
         for index in range(step):
             try:
                 redo(self.site, index)
@@ -73,6 +80,12 @@ class Session:
                 self._write(replace(self.journal, step=index, resetting=False))
                 raise
         self._write(replace(self.journal, resetting=False))
+
+    def _still_has(self, journal: Journal) -> bool:
+        """Say whether the machines of a journal run, and no others have been made since."""
+        with contextlib.suppress(InfrastructureError):
+            return self.journal.record == journal.record and self.provider.alive(journal.record or {})
+        return False
 
     def make(self, lab: Lab, tell: Listener) -> None:
         """Bring the machines up, journalled before they are."""

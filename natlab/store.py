@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from natlab import xdg
 from natlab.errors import InstanceBusy, StateError, UsageError
 
 VERSION = 1
@@ -63,16 +64,8 @@ class Store:
 
     @staticmethod
     def default_folder() -> Path:
-        """Return the place that the XDG base directory specification gives to state."""
-        base = os.environ.get("XDG_STATE_HOME", "")
-        if Path(base).is_absolute():
-            return Path(base) / "natlab"
-        try:
-            return Path.home() / ".local/state/natlab"
-        except RuntimeError as error:
-            raise StateError(
-                "this user has no home folder", "set XDG_STATE_HOME to a folder that you can write"
-            ) from error
+        """Return where the state folder is, unless somebody says otherwise."""
+        return xdg.state_folder()
 
     @staticmethod
     def _check_version(file: Path) -> None:
@@ -101,12 +94,6 @@ class Store:
         if not _is_name(name):
             raise UsageError(f"`{name}` is no name for an instance", "letters, digits, `.`, `_` and `-`, at most 63")
         return Instance(name, self._instances / name)
-
-
-def cache_folder() -> Path:
-    """Return the place that the XDG base directory specification gives to what can be found out again."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "natlab"
 
 
 def _is_name(name: str) -> bool:
@@ -267,17 +254,18 @@ def _write(file: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def state_errors(path: Path) -> Iterator[None]:
+def state_errors(path: Path, variable: str = "XDG_STATE_HOME") -> Iterator[None]:
+    """Turn an OSError into a StateError that names the file; `variable` is what says where such files are."""
     try:
         yield
     except OSError as error:
-        raise _state_error(path, error) from error
+        raise _state_error(path, error, variable) from error
 
 
-def _state_error(path: Path, error: OSError) -> StateError:
+def _state_error(path: Path, error: OSError, variable: str) -> StateError:
     hints = {
-        errno.ENOSPC: "make room on that disk, or set XDG_STATE_HOME to a folder on another",
-        errno.EDQUOT: "make room in your quota, or set XDG_STATE_HOME to a folder elsewhere",
+        errno.ENOSPC: f"make room on that disk, or set {variable} to a folder on another",
+        errno.EDQUOT: f"make room in your quota, or set {variable} to a folder elsewhere",
     }
-    hint = hints.get(error.errno or 0, "set XDG_STATE_HOME to a folder that you can write")
+    hint = hints.get(error.errno or 0, f"set {variable} to a folder that you can write")
     return StateError(f"{error.filename or path}: {error.strerror or error}", hint)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -15,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from natlab.errors import InfrastructureError, PreflightError, StateError, UsageError
+from natlab import xdg
+from natlab.errors import InfrastructureError, PreflightError, UsageError
 from natlab.image import recipe
 from natlab.image.build import BOOT_OPTIONS, CONSOLES
 from natlab.image.kernel import unpacked
@@ -75,24 +75,13 @@ class Root:
             raise UsageError(f"{path} can't be read out of the image")
 
 
-def default_folder() -> Path:
-    """Return the place that the XDG base directory specification gives to what can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(base).is_absolute():
-        return Path(base) / "natlab/cloud"
-    try:
-        return Path.home() / ".cache/natlab/cloud"
-    except RuntimeError as error:
-        raise StateError("this user has no home folder", "set XDG_CACHE_HOME to a folder that you can write") from error
-
-
 def cloud_image(file: Path, folder: Path | None = None) -> Image:
     """Return a cloud image as natlab boots it, taking it apart when it is seen for the first time.
 
     UsageError if it is no such image, PreflightError if a program is missing, on this computer or in the image.
     """
     file = file.absolute()
-    kept = (default_folder() if folder is None else folder) / _identity(file)
+    kept = (xdg.cache_folder() / "cloud" if folder is None else folder) / _identity(file)
     with contextlib.suppress(OSError, ValueError, KeyError):
         return _image(file, kept)
     _check_programs()

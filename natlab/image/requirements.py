@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-import pwd
+import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from natlab.errors import NatlabError, PreflightError
+from natlab.sandbox.ids import free_range, user_name
 from natlab.transport import local
 
 PROGRAMS = (
-    ("mmdebstrap", "mmdebstrap", "installs a Debian into a folder"),
-    ("apt-get", "apt", "fetches the packages, for mmdebstrap"),
-    ("mke2fs", "e2fsprogs", "makes the disk out of that folder"),
-    ("qemu-img", "qemu-utils", "packs the disk"),
-    ("xz", "xz-utils", "unpacks the kernel's modules"),
-    ("unshare", "util-linux", "makes the build root of namespaces of its own"),
-    ("setpriv", "util-linux", "ends the build when natlab ends"),
+    ("mmdebstrap", "mmdebstrap"),  # installs a Debian into a folder
+    ("apt-get", "apt"),  # fetches the packages, for mmdebstrap
+    ("mke2fs", "e2fsprogs"),  # makes the disk out of that folder
+    ("qemu-img", "qemu-utils"),  # packs the disk
+    ("xz", "xz-utils"),  # unpacks the kernel's modules
+    ("unshare", "util-linux"),  # makes the build root of namespaces of its own
+    ("setpriv", "util-linux"),  # ends the build when natlab ends
 )
-"""Program, Debian package, what it is for."""
-_PROGRAMS_OF_USERS = (("newuidmap", "uidmap", "gives an ordinary user the user IDs that a Debian needs"),)
+"""Program, Debian package."""
+_PROGRAMS_OF_USERS = (("newuidmap", "uidmap"),)  # gives an ordinary user the user IDs that a Debian needs
 
+PROCESSOR = "x86_64"
+"""The only kind, as uname(1) calls it, that natlab's virtual machines have been seen to run on."""
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 DISK_NEEDED = 1536 << 20
 """Bytes on the disk that images are on: twice a whole image, and the one that may be there already."""
@@ -39,15 +42,17 @@ class Requirement:
     probe: str
     met: bool
     actual: str
-    why: str
     remedy: str
 
 
 def build_requirements(folder: Path) -> list[Requirement]:
     """Look at everything that building an image in `folder` needs, leaving no trace, and report all of it."""
+    processor = _processor()
+    if not processor.met:
+        return [processor]  # nothing else would help
     programs = PROGRAMS if os.geteuid() == 0 else PROGRAMS + _PROGRAMS_OF_USERS
     found = [_program(*each) for each in programs]
-    found.append(_keyring())
+    found += [processor, _keyring()]
     if all(each.met for each in found if each.probe in ("unshare", "newuidmap")):
         found.append(_namespaces())
     return [*found, _memory(), _disk(folder)]
@@ -61,17 +66,22 @@ def check(folder: Path) -> None:
         raise PreflightError("\n".join(["this computer can't build an image yet:", *lines]))
 
 
-def _program(name: str, package: str, purpose: str) -> Requirement:
+def _processor() -> Requirement:
+    actual = platform.machine()
+    remedy = f"natlab's virtual machines are for {PROCESSOR} alone; `--provider netns` needs no image"
+    return Requirement("processor", actual == PROCESSOR, actual, remedy)
+
+
+def _program(name: str, package: str) -> Requirement:
     path = local.find_program(name)
     remedy = f"install the package `{package}` (Debian: `sudo apt-get install {package}`)"
-    return Requirement(name, path is not None, path or "not installed", f"{name} {purpose}", remedy)
+    return Requirement(name, path is not None, path or "not installed", remedy)
 
 
 def _keyring() -> Requirement:
     there = KEYRING.exists()
     remedy = "install the package `debian-archive-keyring`"
-    why = "Debian's packages are signed"
-    return Requirement("Debian's keys", there, str(KEYRING) if there else "not installed", why, remedy)
+    return Requirement("Debian's keys", there, str(KEYRING) if there else "not installed", remedy)
 
 
 def alone() -> list[str]:
@@ -84,43 +94,30 @@ def alone() -> list[str]:
 
 
 def _namespaces() -> Requirement:
-    probe, why = "namespaces", "a build is root of namespaces of its own, and of nothing else"
+    probe = "namespaces"
     try:
         tried = local.run([*alone(), *_TRY])
     except NatlabError as error:
-        return Requirement(probe, False, error.message, why, "`natlab doctor` tells more")
+        return Requirement(probe, False, error.message, "`natlab doctor` tells more")
     if tried.ok:
-        return Requirement(probe, True, "files can have every owner", why, "")
+        return Requirement(probe, True, "files can have every owner", "")
     said = tried.stderr.strip().splitlines() or [f"exit status {tried.status}"]
-    return Requirement(probe, False, said[-1], why, _namespaces_remedy(said[-1]))
+    return Requirement(probe, False, said[-1], _namespaces_remedy(said[-1]))
 
 
 def _namespaces_remedy(refusal: str) -> str:
     if "/etc/sub" in refusal:
-        name = pwd.getpwuid(os.geteuid()).pw_name
-        first = _free_range()
-        return f"`sudo usermod --add-subuids {first}-{first + 65535} --add-subgids {first}-{first + 65535} {name}`"
+        free = free_range(Path("/etc/subuid"), Path("/etc/subgid"))
+        return f"`sudo usermod --add-subuids {free} --add-subgids {free} {user_name()}`"
     if "map-auto" in refusal:
         return "upgrade util-linux to 2.38 or newer"
     return "run natlab outside the container, or start it with `--privileged`; `natlab doctor` tells more"
 
 
-def _free_range() -> int:
-    """Return a first ID that is above all that subuid(5) gives to anybody."""
-    end = 100000
-    for file in (Path("/etc/subuid"), Path("/etc/subgid")):
-        if file.exists():
-            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                fields = line.split(":")
-                if len(fields) == 3 and fields[1].isdecimal() and fields[2].isdecimal():
-                    end = max(end, int(fields[1]) + int(fields[2]))
-    return end
-
-
 def _memory() -> Requirement:
     free = sum(_meminfo(key) for key in ("MemAvailable", "SwapFree"))
     remedy = "end other programs"
-    return Requirement("memory", free >= MEMORY_NEEDED, _amount(free), "a build happens in memory", remedy)
+    return Requirement("memory", free >= MEMORY_NEEDED, _amount(free), remedy)
 
 
 def _meminfo(key: str) -> int:
@@ -133,10 +130,11 @@ def _meminfo(key: str) -> int:
 
 
 def _disk(folder: Path) -> Requirement:
-    there = next(each for each in (folder, *folder.parents) if each.exists())
+    # Path.exists raises where one may not look
+    there = next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
     free = shutil.disk_usage(there).free
     remedy = f"make room where {there} is, or set XDG_DATA_HOME to a folder on another disk"
-    return Requirement("disk space", free >= DISK_NEEDED, _amount(free), "an image has some 300 MB", remedy)
+    return Requirement("disk space", free >= DISK_NEEDED, _amount(free), remedy)
 
 
 def _amount(free: int) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from natlab import xdg
 from natlab.errors import InfrastructureError, PreflightError, StateError, UsageError
 from natlab.image import manifest
 from natlab.image.manifest import FileRecord, Manifest
@@ -52,15 +53,8 @@ class ImageStore:
 
     @staticmethod
     def default_folder() -> Path:
-        """Return the place that the XDG base directory specification gives to data."""
-        base = os.environ.get("XDG_DATA_HOME", "")
-        if Path(base).is_absolute():
-            return Path(base) / "natlab/images"
-        try:
-            return Path.home() / ".local/share/natlab/images"
-        except RuntimeError as error:
-            hint = "set XDG_DATA_HOME to a folder that you can write"
-            raise StateError("this user has no home folder", hint) from error
+        """Return where a user's images are, unless somebody says otherwise."""
+        return xdg.data_folder() / "images"
 
     def names(self) -> list[str]:
         """Return the names of all images, whole or not, sorted."""

@@ -48,7 +48,7 @@ class Options:
 
 
 def refuse(options: Options, provider: str) -> None:
-    """Raise UsageError if a provider that takes no options was given one."""
+    """Raise UsageError if a provider that takes none of these options was given one."""
     if options.given():
         raise UsageError(f"{options.given()[0]} is not for the provider {provider}", "it goes with --provider libvirt")
 
@@ -84,7 +84,7 @@ class Provider(Protocol):
     def name(self) -> str: ...
 
     def preflight(self) -> list[Finding]:
-        """Try, for real and without leaving a trace, everything that `up` will need; report all of it."""
+        """Look for everything that `up` will need, by trying it where that leaves no trace; report all of it."""
         ...
 
     def up(self, lab: Lab, start: Start) -> Site:

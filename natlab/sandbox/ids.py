@@ -33,11 +33,11 @@ def map_ids(pid: int) -> None:
     for kind, own_id in KINDS:
         own = own_id()
         if os.geteuid() == 0:
-            _write_map(pid, kind, root_map(Path(f"/proc/self/{kind}_map").read_text(encoding="ascii")))
+            _write(pid, f"{kind}_map", root_map(_own_map(kind)))
         elif not _map_range(pid, kind, own):
             if kind == "gid":  # user_namespaces(7): an ordinary user must give up setgroups(2) first
-                Path(f"/proc/{pid}/setgroups").write_text("deny", encoding="ascii")
-            _write_map(pid, kind, f"0 {own} 1\n")
+                _write(pid, "setgroups", "deny")
+            _write(pid, f"{kind}_map", f"0 {own} 1\n")
 
 
 def root_map(mine: str) -> str:
@@ -52,11 +52,19 @@ def root_map(mine: str) -> str:
     return "".join(f"{inside} {inside} {length}\n" for inside, _, length in ranges)
 
 
-def _write_map(pid: int, kind: str, text: str) -> None:
+def _own_map(kind: str) -> str:
     try:
-        Path(f"/proc/{pid}/{kind}_map").write_text(text, encoding="ascii")
+        return Path(f"/proc/self/{kind}_map").read_text(encoding="ascii")
     except OSError as error:
-        raise InfrastructureError(f"the {kind} map of a user namespace can't be written: {error.strerror}") from error
+        raise InfrastructureError(f"the {kind}_map of this user namespace can't be read: {error.strerror}") from error
+
+
+def _write(pid: int, name: str, text: str) -> None:
+    """Write a file of /proc that says who is who in a process's user namespace."""
+    try:
+        Path(f"/proc/{pid}/{name}").write_text(text, encoding="ascii")
+    except OSError as error:
+        raise InfrastructureError(f"the {name} of a user namespace can't be written: {error.strerror}") from error
 
 
 def _map_range(pid: int, kind: str, own: int) -> bool:

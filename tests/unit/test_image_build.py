@@ -207,6 +207,13 @@ def test_everything_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / "not").exists()
 
 
+def test_a_processor_of_another_kind_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(PreflightError, match="processor: aarch64") as told:
+        requirements.check(tmp_path)
+    assert len(told.value.message.splitlines()) == 2
+
+
 @pytest.mark.parametrize(("figure", "probe"), [("DISK_NEEDED", "disk space"), ("MEMORY_NEEDED", "memory")])
 def test_too_little_room_is_told_beforehand(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figure: str, probe: str
@@ -216,11 +223,25 @@ def test_too_little_room_is_told_beforehand(
         requirements.check(tmp_path)
 
 
+def test_room_is_looked_for_where_one_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "DISK_NEEDED", 1 << 60)
+    with pytest.raises(PreflightError, match="disk space"):
+        requirements.check(tmp_path / ("x" * 300))  # Path.exists raises, as without permission
+
+
 def test_a_user_without_subordinate_ids_is_told_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def nameless(_: int) -> object:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("pwd.getpwuid", nameless)
+    monkeypatch.setattr("os.geteuid", lambda: 4242)
+    monkeypatch.setattr(local, "find_program", lambda name: f"/usr/bin/{name}")
     refusal = CommandResult((), 1, "", 'unshare: no line matching user "me" in /etc/subuid\n', 0.0)
     monkeypatch.setattr(local, "run", lambda *_, **__: refusal)
-    monkeypatch.setattr(requirements, "_free_range", lambda: 231072)
-    with pytest.raises(PreflightError, match=r"`sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607"):
+    monkeypatch.setattr(requirements, "free_range", lambda *_: "231072-296607")
+    with pytest.raises(
+        PreflightError, match=r"`sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607 4242`"
+    ):
         requirements.check(tmp_path)
 
 

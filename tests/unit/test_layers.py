@@ -13,13 +13,14 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "natlab"
 
-EVERYONE_MAY = {"natlab", "natlab.model", "natlab.errors"}
+EVERYONE_MAY = {"natlab", "natlab.model", "natlab.errors", "natlab.xdg"}
 """What everything may import of natlab's own."""
 
 MAY_IMPORT = {
     "model": set(),
     "errors": set(),
     "names": set(),
+    "xdg": set(),
     "preload": set(),
     "labfile": {"names"},
     "machine": set(),
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "transport": {"machine"},
     "sandbox": {"transport", "machine", "processes"},
     "providers": {"sandbox", "transport", "machine", "image", "events", "store", "names", "preload", "together"},
-    "image": {"transport", "names"},
+    "image": {"sandbox", "transport", "names"},
     "store": set(),
     "session": {"providers", "store", "names", "machine", "events"},
     "checks": {"netfilter", "machine"},

@@ -90,6 +90,33 @@ def test_another_processor_or_another_right_to_the_device_is_tried_anew(
     assert accel.known(computer / "cache") is None
 
 
+def test_a_kernel_that_said_nothing_is_held_against_kvm_for_a_while(
+    computer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qemu_is(computer, HANGS)
+    decide(computer)
+    assert accel.known(computer / "cache") is not None
+    later = accel.time.time() + accel.HANG_IS_BELIEVED + 1
+    monkeypatch.setattr(accel.time, "time", lambda: later)
+    assert accel.known(computer / "cache") is None
+
+
+def test_a_qemu_that_did_not_start_says_nothing_of_kvm(computer: Path) -> None:
+    assert decide(computer)[0] == accel.TCG
+    assert accel.known(computer / "cache") is None
+
+
+def test_who_asks_for_kvm_gets_another_trial(computer: Path) -> None:
+    qemu_is(computer, ABORTS)
+    before = (computer / "qemu").stat().st_mtime_ns
+    assert decide(computer)[0] == accel.TCG
+    qemu_is(computer, SPEAKS)
+    os.utime(computer / "qemu", ns=(before, before))
+    assert decide(computer)[0] == accel.TCG
+    assert decide(computer, accel.KVM)[0] == accel.KVM
+    assert decide(computer) == (accel.KVM, [])
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"computer": 1}'])
 def test_a_damaged_memory_is_no_memory(computer: Path, text: str) -> None:
     (computer / "cache").mkdir()

@@ -12,11 +12,11 @@ import pytest
 from natlab.errors import InfrastructureError, PreflightError, UsageError
 from natlab.events import Notice
 from natlab.providers.base import Options, Start
-from natlab.providers.libvirt import connected, shared
+from natlab.providers.libvirt import connected, shared, trial
 from natlab.providers.libvirt.connection import Connection
 from natlab.providers.libvirt.console import Console
 from natlab.providers.libvirt.ownership import Belongings
-from natlab.providers.libvirt.trial import SILENT, Choice, Trials
+from natlab.providers.libvirt.trial import SILENT, Choice, Trials, is_about_kvm
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan
 
 URI = "qemu:///system"
@@ -76,6 +76,34 @@ def test_what_was_seen_is_believed_the_next_time(tmp_path: Path) -> None:
     assert not trials(tmp_path / "cache", Daemon(host="another")).choose("auto").proven
 
 
+def test_a_machine_that_said_nothing_is_held_against_kvm_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials(tmp_path).remember(works=False, hung=True)
+    assert trials(tmp_path).choose("auto") == Choice("tcg", True, SILENT)
+    later = time.time() + trial.HANG_IS_BELIEVED + 1
+    monkeypatch.setattr(trial.time, "time", lambda: later)
+    assert trials(tmp_path).choose("auto") == Choice("kvm", proven=False)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "about"),
+    [
+        ("vm-1 could not be started: Could not access KVM kernel module: Permission denied", True),
+        ("qemu-system-x86_64: ../target/i386/kvm/kvm.c:2893: kvm_buf_set_msrs: Assertion failed.", True),
+        ("qemu-kvm: -accel kvm: failed to initialize kvm: Device or resource busy", True),
+        ("unsupported configuration: Emulator '/usr/bin/qemu' does not support virt type 'kvm'", True),
+        ("error: failed to set MSR 0x480 to 0x0", True),
+        ("unable to open /dev/kvm: Permission denied", True),
+        ("qemu-kvm: cannot set up guest memory 'pc.ram': Cannot allocate memory", False),
+        ("Cannot access storage file '/srv/kvm/natlab-kvm-12ab34cd-vm-1.qcow2': Permission denied", False),
+        ("operation failed: domain 'natlab-my-kvm-12ab34cd-vm-1' already exists", False),
+    ],
+)
+def test_a_refusal_is_about_kvm_or_not(refusal: str, about: bool) -> None:
+    assert is_about_kvm(refusal) == about
+
+
 def test_a_memory_that_cant_be_read_is_none(tmp_path: Path) -> None:
     trials(tmp_path).remember(works=True)
     (file,) = tmp_path.iterdir()
@@ -109,6 +137,18 @@ def test_a_console_is_all_that_was_said_in_a_form_that_can_be_shown() -> None:
     assert console.text() == "Linux version 6.1\n[31mréd�\n"
     console.close()
     assert daemon.aborted
+
+
+PLAN = DomainPlan("d", "lab", "vm-1", "kvm", "", "", "", DiskPlan("", ""), DiskPlan("", ""), None, "")
+
+
+def on_trial(folder: Path, told: list[object]) -> connected._Instance:
+    """Return an instance whose machines are about to be started under KVM for the first time."""
+    start = Start("lab", folder, lambda _: None, told.append)
+    options, daemon, nobody = Options(connect=URI), Connection(Daemon()), Belongings.fresh("lab", [])
+    anything: Any = None
+    choice = Choice("kvm", proven=False)
+    return connected._Instance(URI, daemon, anything, options, start, anything, anything, nobody, choice)
 
 
 class Words:
@@ -145,13 +185,8 @@ def test_only_machines_that_all_speak_stay_under_kvm(
         return {name: Words(text) for name, text in zip(("vm-1", "vm-2"), said or ("", ""), strict=True)}
 
     monkeypatch.setattr(connected._Instance, "_start_all", start_all)
-    start = Start("lab", tmp_path, lambda _: None, told.append)
-    options, daemon, nobody = Options(connect=URI), Connection(Daemon()), Belongings.fresh("lab", [])
-    anything: Any = None
-    choice = Choice("kvm", proven=False)
-    instance = connected._Instance(URI, daemon, anything, options, start, anything, anything, nobody, choice)
-    plan = DomainPlan("d", "lab", "vm-1", "kvm", "", "", "", DiskPlan("", ""), DiskPlan("", ""), None, "")
-    instance._start_on_trial([plan])
+    instance = on_trial(tmp_path, told)
+    instance._start_on_trial([PLAN])
     assert instance.accel == accel
     assert ended == ([] if accel == "kvm" else ["all"])
     assert trials(tmp_path).choose("auto").accel == accel
@@ -161,4 +196,15 @@ def test_only_machines_that_all_speak_stay_under_kvm(
     if accel == "tcg":
         instance.options = Options(connect=URI, accel="kvm")
         with pytest.raises(PreflightError, match="KVM does not work at qemu:///system"):
-            instance._start_on_trial([plan])
+            instance._start_on_trial([PLAN])
+
+
+def test_what_is_no_fault_of_kvms_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_all(*_: object) -> dict[str, Words]:
+        raise InfrastructureError("vm-1 could not be started: cannot set up guest memory")
+
+    monkeypatch.setattr(connected, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(connected._Instance, "_start_all", start_all)
+    with pytest.raises(InfrastructureError, match="guest memory"):
+        on_trial(tmp_path, [])._start_on_trial([PLAN])
+    assert trials(tmp_path).choose("auto") == Choice("kvm", proven=False)

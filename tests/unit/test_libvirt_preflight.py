@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from natlab import labfile
+from natlab.errors import PreflightError
 from natlab.model import Outcome
-from natlab.providers.base import Finding, unmet
+from natlab.providers import needs
+from natlab.providers.base import Finding, Options, Start, unmet
 from natlab.providers.libvirt import preflight
+from natlab.providers.libvirt.provider import LibvirtProvider
 
 LAB = labfile.load(labfile.find("dnat-basic"))
 Usage = namedtuple("Usage", "total used free")
@@ -43,8 +46,23 @@ def test_too_little_room_on_the_disk_is_told_with_the_way_out(monkeypatch: pytes
     assert "XDG_STATE_HOME" in str(finding.remedy)
 
 
+def test_a_processor_of_another_kind_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    for findings in (preflight.find_needed(LAB), preflight.find_all()):
+        (line,) = str(unmet(findings)).splitlines()[1:]
+        assert "aarch64" in line
+        assert "netns" in line
+    with pytest.raises(PreflightError, match="aarch64"):
+        LibvirtProvider(Options(connect="qemu:///system")).up(LAB, Start("lab", Path(), lambda _: None, lambda _: None))
+
+
+def test_room_is_looked_for_where_one_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ("x" * 300)))  # Path.exists raises, as without permission
+    assert str(tmp_path) in found("disk").actual
+
+
 def test_a_module_that_is_not_installed_is_told_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "find_spec", lambda _: None)
+    monkeypatch.setattr(needs, "find_spec", lambda _: None)
     told = str(unmet(preflight.find_needed(LAB)))
     assert "libvirt-python: not installed" in told
     assert "natlab[libvirt]" in told
@@ -65,7 +83,7 @@ def test_the_tun_device_is_opened_not_looked_at(
 ) -> None:
     device = tmp_path / "tun"
     device.touch()
-    monkeypatch.setattr(preflight, "_TUN", device)
+    monkeypatch.setattr(preflight, "TUN", device)
     monkeypatch.setattr(preflight.os, "geteuid", lambda: 1000)
     opens = mode != 0
 
@@ -79,3 +97,34 @@ def test_the_tun_device_is_opened_not_looked_at(
     finding = preflight._find_tun()
     assert finding.outcome is outcome
     assert (finding.remedy is not None) is (outcome is Outcome.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("user", "switch", "profile", "outcome"),
+    [
+        (1000, "1", "unconfined", Outcome.FAILED),
+        (1000, "1", None, Outcome.FAILED),
+        (1000, "1", "natlab (unconfined)", Outcome.CANNOT_TELL),
+        (1000, "0", "unconfined", Outcome.PASSED),
+        (1000, None, None, Outcome.PASSED),
+        (0, "1", "unconfined", Outcome.PASSED),
+    ],
+)
+def test_an_apparmor_that_forbids_user_namespaces_is_told_before_anything_starts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    switch: str | None,
+    profile: str | None,
+    outcome: Outcome,
+) -> None:
+    for file, text in ((tmp_path / needs.APPARMOR[0], switch), (tmp_path / "profile", profile)):
+        file.parent.mkdir(exist_ok=True)
+        if text is not None:
+            file.write_text(f"{text}\n")
+    monkeypatch.setattr(needs, "_SWITCHES", tmp_path)
+    monkeypatch.setattr(needs, "_PROFILE", tmp_path / "profile")
+    monkeypatch.setattr(needs.os, "geteuid", lambda: user)
+    finding = found("AppArmor")
+    assert finding.outcome is outcome
+    assert ("sysctl -w" in str(finding.remedy)) is (outcome is Outcome.FAILED)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from natlab.errors import InfrastructureError
 from natlab.sandbox import ids
 
 SUBUID = """\
@@ -68,3 +69,9 @@ def test_a_user_without_a_name_is_called_by_number(monkeypatch: pytest.MonkeyPat
 def test_whoever_may_set_groups_here_is_told_so() -> None:
     allowed = Path("/proc/self/setgroups").read_text(encoding="ascii").strip() == "allow"
     assert ids.may_set_groups(os.getpid()) is allowed
+
+
+@pytest.mark.parametrize("name", ["uid_map", "setgroups"])
+def test_what_the_kernel_does_not_take_is_told(name: str) -> None:
+    with pytest.raises(InfrastructureError, match=f"the {name} of a user namespace can't be written: No such"):
+        ids._write(0x7FFFFFFF, name, "deny")

@@ -15,7 +15,15 @@ from natlab.cli import instances, resetting
 from natlab.cli.context import Context
 from natlab.cli.making import Wish
 from natlab.cli.resetting import redoing, way_back
-from natlab.errors import ExitCode, InfrastructureError, InstanceBusy, LockedOut, MachineUnreachable, UsageError
+from natlab.errors import (
+    ExitCode,
+    InfrastructureError,
+    InstanceBusy,
+    LockedOut,
+    MachineUnreachable,
+    PreflightError,
+    UsageError,
+)
 from natlab.events import Event, Notice, RedoStarted, StageReached
 from natlab.machine import Machines
 from natlab.model import Lab
@@ -186,6 +194,22 @@ def test_a_command_that_fails_leaves_the_instance_at_its_step(instance: Instance
     )
     assert (journal_of(instance).step, journal_of(instance).resetting) == (0, False)
     assert provider.running == {2}
+
+
+@pytest.mark.parametrize(("moment", "untouched"), [("reset", True), ("empty", False)])
+def test_machines_that_a_reset_was_refused_for_are_where_they_were(
+    instance: Instance, provider: FakeProvider, moment: str, untouched: bool
+) -> None:
+    def refuse(now: str) -> None:
+        if now == moment:
+            raise PreflightError("the image is gone")
+
+    before = journal_of(instance)
+    provider.at = refuse
+    with pytest.raises(PreflightError, match="the image is gone"):
+        reset(instance, 1)
+    assert (journal_of(instance) == before) is untouched
+    assert journal_of(instance).resetting is not untouched
 
 
 def test_a_machine_that_ends_on_the_way_has_the_way_gone_again(instance: Instance, provider: FakeProvider) -> None:

@@ -176,23 +176,3 @@ def test_what_is_no_version(tmp_path: Path, text: str) -> None:
     (tmp_path / "version").write_text(text, encoding="utf-8")
     with pytest.raises(StateError, match="not a version"):
         Store(tmp_path)
-
-
-def test_the_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", "/elsewhere")
-    assert Store.default_folder() == Path("/elsewhere/natlab")
-    for ignored in ("", "relative"):
-        monkeypatch.setenv("XDG_STATE_HOME", ignored)
-        assert Store.default_folder() == tmp_path / ".local/state/natlab"
-
-
-def test_a_user_without_a_home_is_told_where_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
-    with pytest.raises(StateError, match="no home") as told:
-        Store.default_folder()
-    assert "XDG_STATE_HOME" in str(told.value.hint)

@@ -14,7 +14,7 @@ import pytest
 from natlab import labfile
 from natlab.errors import InfrastructureError, MachineUnreachable, StateError, UsageError
 from natlab.events import Event, Notice, StageReached
-from natlab.model import CommandResult, Lab, Outcome
+from natlab.model import CommandResult, Lab, MachineSpec, Outcome
 from natlab.providers.base import Options, Record, Start
 from natlab.providers.libvirt import accel
 from natlab.providers.libvirt.boot import SSH
@@ -112,6 +112,14 @@ def test_a_folder_that_can_not_be_written(home: Path) -> None:
     home.write_text("a file")
     with pytest.raises(StateError, match=str(home)):
         Environment.prepare({})
+
+
+def test_a_folder_of_ones_own_that_vagrant_can_not_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vagrant(tmp_path, monkeypatch, "true")
+    place = Environment(tmp_path, {})
+    (tmp_path / "natlab.log/nothing").mkdir(parents=True)
+    with pytest.raises(InfrastructureError, match=r"natlab\.log: Is a directory"):
+        place.up([], lambda _: None)
 
 
 def test_one_instance_has_the_machines_at_a_time(home: Path, tmp_path: Path) -> None:
@@ -367,6 +375,49 @@ def test_the_networks_that_virtualbox_makes(tmp_path: Path, text: str | None, su
     if outcome is Outcome.FAILED:
         assert f"`* {subnet}`" in str(found.remedy)
         assert "NATLAB_PREFIX=192.168.56" in str(found.remedy)
+
+
+# --- machines that let nobody in --------------------------------------------------------------------------------------
+
+
+def cut_off(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempts: int
+) -> tuple[provider._Instance, list[Event]]:
+    """Return an instance whose machines can't be reached so many times each, and what is told of it."""
+    left = dict.fromkeys(("vm-1", "vm-2"), attempts)
+
+    def refreshed(_: object, spec: MachineSpec, accesses: object) -> tuple[Key, str]:
+        left[spec.name] -= 1
+        if left[spec.name] >= 0:
+            raise MachineUnreachable(f"{spec.name} does not answer")
+        return Key(ACCESS, "ssh-ed25519 AAAA"), accel.KVM
+
+    monkeypatch.setattr(provider._Instance, "_refreshed", refreshed)
+    told: list[Event] = []
+    known = Known(Environment.prepare({}), str(tmp_path), SUBNET, None, {})
+    return provider._Instance(known, lab, Start("lab", tmp_path, lambda _: None, told.append)), told
+
+
+def test_one_vagrant_restarts_all_machines_that_let_nobody_in(
+    lab: Lab, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = vagrant(tmp_path, monkeypatch, 'echo "$NATLAB_RESCUE $@" >>$log')
+    instance, told = cut_off(lab, tmp_path, monkeypatch, 1)
+    keys, kind = instance._in_order()
+    assert (set(keys), kind) == ({"vm-1", "vm-2"}, accel.KVM)
+    (reload,) = [line for line in called.read_text().splitlines() if "reload" in line]
+    assert sorted(reload.split()) == ["--machine-readable", "1", "reload", "vm-1", "vm-2"]
+    assert sum(isinstance(event, Notice) and "Vagrant restarts it" in event.text for event in told) == 2
+
+
+def test_a_machine_that_lets_nobody_in_after_a_restart(
+    lab: Lab, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vagrant(tmp_path, monkeypatch, "true")
+    instance, _ = cut_off(lab, tmp_path, monkeypatch, 2)
+    with pytest.raises(InfrastructureError, match="does not answer") as told:
+        instance._in_order()
+    assert "vagrant destroy" in str(told.value.hint)
 
 
 # --- where a lab begins -----------------------------------------------------------------------------------------------

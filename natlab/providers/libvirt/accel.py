@@ -11,19 +11,22 @@ import hashlib
 import json
 import os
 import platform
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 
 from natlab.errors import CommandTimeout, InfrastructureError, PreflightError, UsageError
 from natlab.events import Listener, Notice
+from natlab.providers.libvirt.boot import KERNEL_SAYS
 from natlab.transport import local
 
 KVM, TCG, AUTO = "kvm", "tcg", "auto"
 DEVICE = Path("/dev/kvm")
 _TRIAL = 6.0
 """Seconds that a kernel gets under KVM to start and to fail for want of a root file system. It takes about one."""
-_SPOKE = "Linux version"
+HANG_IS_BELIEVED = 3600.0
+"""Seconds for which a kernel that said nothing is held against KVM: it hangs, or the computer was just very busy."""
 _ABOUT_A_PROCESSOR = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 _PATIENCE = {KVM: 1.0, TCG: 6.0}
 _SILENCE = {KVM: 0.25, TCG: 0.5}
@@ -35,6 +38,8 @@ class Verdict:
 
     works: bool
     seen: str
+    believed: float | None = None
+    """Seconds for which that holds; None as long as the computer is the same."""
 
 
 def patience(accel: str) -> float:
@@ -57,11 +62,10 @@ def decide(asked: str, kernel: Path, cache: Path, tell: Listener) -> str:
 
     Raise UsageError for an unknown one, PreflightError if KVM is asked for and does not work.
     """
-    if asked not in (AUTO, KVM, TCG):
-        raise UsageError(f"there is no acceleration `{asked}`", "choose one of: auto, kvm, tcg")
+    must_be_known(asked)
     if asked == TCG:
         return TCG
-    found = verdict(kernel, cache)
+    found = verdict(kernel, cache, insist=asked == KVM)
     if found.works:
         return KVM
     if asked == KVM:
@@ -70,27 +74,39 @@ def decide(asked: str, kernel: Path, cache: Path, tell: Listener) -> str:
     return TCG
 
 
-def verdict(kernel: Path, cache: Path) -> Verdict:
-    """Return whether KVM works: as it was found before, or else tried now, with a kernel, for some seconds."""
-    return known(cache) or _remember(cache, try_kvm(kernel))
+def must_be_known(asked: str) -> None:
+    """Raise UsageError for what is no acceleration."""
+    if asked not in (AUTO, KVM, TCG):
+        raise UsageError(f"there is no acceleration `{asked}`", f"choose one of: {AUTO}, {KVM}, {TCG}")
+
+
+def verdict(kernel: Path, cache: Path, *, insist: bool = False) -> Verdict:
+    """Return whether KVM works: as it was found before, or else tried now, with a kernel, for some seconds.
+
+    Who insists gets another trial where it did not work before.
+    """
+    before = known(cache)
+    if before is not None and (before.works or not insist):
+        return before
+    return _remember(cache, try_kvm(kernel))
 
 
 def known(cache: Path) -> Verdict | None:
-    """Return what was found on this computer before; None if nothing was, or something has changed since."""
+    """Return what was found on this computer before; None if nothing was, or that holds no longer."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         raw = json.loads((cache / "kvm.json").read_text(encoding="utf-8"))
-        if raw["computer"] == _computer():
+        if raw["computer"] == _computer() and (raw["until"] is None or time.time() < raw["until"]):
             return Verdict(bool(raw["works"]), str(raw["seen"]))
     return None
 
 
 def _remember(cache: Path, verdict: Verdict) -> Verdict:
+    until = None if verdict.believed is None else time.time() + verdict.believed
+    raw = {"computer": _computer(), "works": verdict.works, "seen": verdict.seen, "until": until}
     with contextlib.suppress(OSError):  # then it will be tried again
         cache.mkdir(parents=True, exist_ok=True)
         draft = cache / f".kvm.json.{os.getpid()}"
-        draft.write_text(
-            json.dumps({"computer": _computer(), "works": verdict.works, "seen": verdict.seen}), encoding="utf-8"
-        )
+        draft.write_text(json.dumps(raw), encoding="utf-8")
         draft.replace(cache / "kvm.json")
     return verdict
 
@@ -133,10 +149,10 @@ def try_kvm(kernel: Path) -> Verdict:
     try:
         result = local.run(argv, timeout=_TRIAL)
     except CommandTimeout:
-        return Verdict(False, f"{DEVICE} opens, but a kernel under it says nothing")
+        return Verdict(False, f"{DEVICE} opens, but a kernel under it says nothing", HANG_IS_BELIEVED)
     except InfrastructureError as error:
-        return Verdict(False, error.message)
-    if _SPOKE in result.stdout:
+        return Verdict(False, error.message, 0.0)  # QEMU did not even start, which says nothing of KVM
+    if KERNEL_SAYS in result.stdout:
         return Verdict(True, "a kernel started under KVM")
     said = result.stderr.strip().splitlines() or ["QEMU ended without a word"]
     return Verdict(False, f"{DEVICE} opens, but QEMU fails under it ({shorten(said[-1], 100)})")

@@ -17,14 +17,14 @@ def obstacle() -> str | None:
     from natlab.model import Outcome
     from natlab.providers.libvirt import accel, preflight
     from natlab.providers.libvirt.images import image_for
-    from natlab.store import cache_folder
+    from natlab.xdg import cache_folder
 
     try:
-        image = image_for(None)
+        image, cache = image_for(None), cache_folder()
     except NatlabError as error:
         return f"{error.message} ({error.hint})" if error.hint else error.message
     for finding in preflight.find_computer():
         if finding.required and finding.outcome is Outcome.FAILED:
             return f"{finding.probe}: {finding.actual}"
-    kvm = accel.verdict(image.kernel, cache_folder())
+    kvm = accel.verdict(image.kernel, cache)
     return None if kvm.works else f"KVM does not work here ({kvm.seen})"

@@ -19,7 +19,8 @@ STAGES = (DEFINED, KERNEL, NETWORK, SSH, READY)
 DEADLINE = 20.0
 """Seconds from start to READY at full speed; a machine takes two."""
 _LOOK = 0.05
-_KERNEL_SAYS = "Linux version"
+KERNEL_SAYS = "Linux version"
+"""What a kernel's first line has in it."""
 _INITRD_SAYS = "natlab: network is up"
 _LAST_WORDS = 8
 """Lines of the console that an error shows."""
@@ -84,7 +85,7 @@ def _with_last_words(guest: Guest, stage: str) -> Iterator[None]:
 
 
 def _speaks(guest: Guest) -> bool:
-    return _KERNEL_SAYS in guest.console()
+    return KERNEL_SAYS in guest.console()
 
 
 def _is_on_the_network(guest: Guest) -> bool:

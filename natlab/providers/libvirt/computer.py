@@ -56,10 +56,18 @@ class Here:
         return made
 
     def machine(self, name: str) -> Machine:
-        return LocalMachine(name, (), lambda: True, _TERMINALS, home=str(Path.home()))
+        return LocalMachine(name, (), lambda: True, _TERMINALS, home=_home())
 
     def run(self, argv: Sequence[str]) -> CommandResult:
         return local.run(argv)
+
+
+def _home() -> str:
+    """Return where a user's commands begin: at the root, as login(1) has it, for one who has no home."""
+    try:
+        return str(Path.home())
+    except RuntimeError:
+        return "/"
 
 
 @dataclass(frozen=True, slots=True)

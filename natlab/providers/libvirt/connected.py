@@ -20,20 +20,22 @@ from natlab.events import Notice, StageReached
 from natlab.image.store import Image
 from natlab.machine import Machines
 from natlab.model import Lab, MachineSpec
-from natlab.providers.base import Options, Record, Site, Start
+from natlab.providers.base import Options, Record, Site, Start, unmet
 from natlab.providers.libvirt import accel, boot, shared
 from natlab.providers.libvirt.computer import Computer, computer_of, has_program, without_questions
 from natlab.providers.libvirt.connection import MISSING, Connection, create_paused, reach, said_of
 from natlab.providers.libvirt.console import Console
-from natlab.providers.libvirt.guest import PORT, USER, Keys, VirtualMachine, seed_of, virtual
+from natlab.providers.libvirt.guest import PORT, Keys, VirtualMachine, answers, login_to, seed_of, virtual
 from natlab.providers.libvirt.images import image_for
 from natlab.providers.libvirt.ownership import Belongings, unreadable
+from natlab.providers.libvirt.preflight import find_processor
 from natlab.providers.libvirt.relocate import relocate
-from natlab.providers.libvirt.trial import SILENT, SPEAKS_WITHIN, SPOKE, Choice, Trials
+from natlab.providers.libvirt.trial import SILENT, SPEAKS_WITHIN, Choice, Trials, is_about_kvm
 from natlab.providers.libvirt.volumes import BootPaths, Volumes, choose_pool, must_have_room, open_pool
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan, domain_xml
-from natlab.store import cache_folder
-from natlab.transport.ssh import Login, SshMachine
+from natlab.store import state_errors
+from natlab.transport.ssh import SshMachine
+from natlab.xdg import cache_folder
 
 _OPEN = 12.0
 """Seconds that a daemon gets to let natlab in; one on this computer takes some hundredths, one behind SSH about one."""
@@ -58,6 +60,8 @@ class Connected:
     def up(self, lab: Lab, start: Start) -> Site:
         from natlab.transport import sshlink  # noqa: F401 - PreflightError, if paramiko is not there, before all else
 
+        if missing := unmet([find_processor()]):
+            raise PreflightError(missing)
         uri = self._options.connect or ""
         computer, image = computer_of(uri), image_for(self._options.image)
         with _connected(uri) as daemon:
@@ -79,7 +83,8 @@ class Connected:
             choice = _same_as(record) or Trials(cache_folder(), uri, daemon).choose(self._options.accel)
             computer = computer_of(uri)
             site = _Instance(uri, daemon, computer, self._options, start, lab, image, names, choice).bring_up()
-        _keys_file(record).unlink(missing_ok=True)
+        with state_errors(_keys_file(record)):
+            _keys_file(record).unlink(missing_ok=True)
         return site
 
     def attach(self, lab: Lab, record: Record) -> Site:
@@ -261,10 +266,12 @@ class _Instance:
                 self.accel = accel.KVM
                 return consoles
         except InfrastructureError as error:
+            if not is_about_kvm(error.message):
+                raise
             why = error.message
         if errors := shared.end_domains(self.uri, self.daemon, self.names):
             raise errors[0]
-        trials.remember(works=False)
+        trials.remember(works=False, hung=why == SILENT)
         if self.options.accel == accel.KVM:
             raise PreflightError(f"KVM does not work at {self.uri}: {why}", "`--accel tcg` emulates in software")
         self._tell_emulated(why)
@@ -289,7 +296,7 @@ class _Instance:
     def _all_speak(self, consoles: dict[str, Console]) -> bool:
         until = time.monotonic() + SPEAKS_WITHIN
         while time.monotonic() < until:
-            if all(SPOKE in console.text() for console in consoles.values()):
+            if all(boot.KERNEL_SAYS in console.text() for console in consoles.values()):
                 return True
             time.sleep(_LOOK)
         return False
@@ -312,7 +319,7 @@ class _Instance:
             machine.name,
             console.text,
             partial(self.daemon.must_run, self.names.domains[machine.name], machine.name),
-            partial(_answers, self.computer, str(machine.address)),
+            partial(answers, self.computer.connect, str(machine.address), _ANSWER),
             machines[machine.name],
             machine.serves.port if machine.serves else None,
         )
@@ -328,24 +335,12 @@ def _moved(lab: Lab, names: Belongings) -> Lab:
     return replace(moved, network=replace(moved.network, bridge=names.bridge))
 
 
-def _answers(computer: Computer, address: str) -> bool:
-    """Say whether a machine's kernel answers: that it takes or refuses a connection is the same here."""
-    try:
-        computer.connect(address, PORT, _ANSWER).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
 def _site(lab: Lab, uri: str, computer: Computer, names: Belongings, kind: str, keys: Keys) -> Site:
     machines = {lab.host.name: computer.machine(lab.host.name)}
     for machine in virtual(lab):
-        login = Login(USER, str(machine.address), PORT, keys.private, keys.hosts[machine.name][1], as_root=True)
         watch = partial(_must_run, uri, names.domains[machine.name], machine.name)
         dial = partial(_dial, partial(computer.connect, str(machine.address), PORT), watch)
-        inner = SshMachine(machine.name, login, dial, patience=accel.patience(kind), served=True)
+        inner = SshMachine(machine.name, login_to(machine, keys), dial, patience=accel.patience(kind), served=True)
         machines[machine.name] = VirtualMachine(inner, watch)
     return Site(lab, {machine.name: machines[machine.name] for machine in lab.machines}, accel.silence(kind))
 

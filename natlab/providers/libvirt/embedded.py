@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from natlab.errors import InfrastructureError, MachineUnreachable, PreflightError
+from natlab.errors import InfrastructureError, MachineUnreachable, PreflightError, StateError
 from natlab.events import Notice, StageReached
 from natlab.image.seed import resume_script
 from natlab.image.store import Image
@@ -20,27 +20,29 @@ from natlab.providers.base import Options, Record, Site, Start, unmet
 from natlab.providers.libvirt import accel, boot, disks, preflight
 from natlab.providers.libvirt.connection import Connection
 from natlab.providers.libvirt.daemon import CACHE, DISK, IMAGE, MACHINES, PLACE, STATES, libvirtd
-from natlab.providers.libvirt.guest import Keys, identity, seed_of, virtual
+from natlab.providers.libvirt.guest import Keys, answers, identity, login_to, seed_of, virtual
 from natlab.providers.libvirt.images import image_for
 from natlab.providers.libvirt.place import Place, give_to_the_world
-from natlab.providers.libvirt.reach import answers, login_to, over_ssh, site_of, socket_of
+from natlab.providers.libvirt.reach import over_ssh, site_of, socket_of
 from natlab.providers.libvirt.states import Origin, SavedState, States
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan, domain_xml
 from natlab.sandbox.plan import MachinePlan, WorldPlan
 from natlab.sandbox.sockets import Network
 from natlab.sandbox.world import World
 from natlab.sandbox.world import start as world_of
-from natlab.store import Store, cache_folder
+from natlab.store import Store, state_errors
 from natlab.together import together
 from natlab.transport import serverprogram
 from natlab.transport.local import find_program
 from natlab.transport.ssh import SshMachine
+from natlab.xdg import cache_folder
 
 _DEADLINE = 30
 """Seconds that making the world may take; it takes a tenth of one."""
 _DAEMON_PATIENCE = 20.0
 """Seconds that libvirtd gets until it listens; it takes a tenth of one."""
-_TUN = Path("/dev/net/tun")
+_ANSWER = 0.5
+"""Seconds that a machine gets to take or refuse a connection."""
 _CLOUD_PATIENCE = 4
 """By how much longer a cloud image may take: cloud-init, and all of systemd."""
 _WARM_UP = """\
@@ -61,20 +63,25 @@ class Embedded:
         self._options = options
 
     def up(self, lab: Lab, start: Start) -> Site:
-        if missing := unmet(preflight.find_needed(lab)):
-            raise PreflightError(missing)
-        image = image_for(self._options.image)
-        kind = accel.decide(self._options.accel, image.kernel, cache_folder(), start.tell)
-        instance = _Instance(lab, start, image, kind, self._options)
-        return instance.bring_up()
+        _must_be_able(lab)
+        return _Instance(lab, start, *self._boots(start), self._options).bring_up()
 
     def reset(self, lab: Lab, record: Record, start: Start) -> Site:
+        # First of all: without anything to boot, whoever has machines is to keep them.
+        image, kind = self._boots(start)
         self.down(record)
         if isinstance(record.get("folder"), str):
             # The instance goes on in another folder, and nobody would look into this one again before its end.
             shutil.rmtree(str(record["folder"]), ignore_errors=True)
-            start.folder.mkdir(exist_ok=True)
-        return self.up(lab, start)
+            with state_errors(start.folder):
+                start.folder.mkdir(exist_ok=True)
+        _must_be_able(lab)
+        return _Instance(lab, start, image, kind, self._options).bring_up()
+
+    def _boots(self, start: Start) -> tuple[Image, str]:
+        """Return what the machines boot, and what runs their processors."""
+        image = image_for(self._options.image)
+        return image, accel.decide(self._options.accel, image.kernel, cache_folder(), start.tell)
 
     def attach(self, lab: Lab, record: Record) -> Site:
         world, kind, place = _recorded(record)
@@ -87,6 +94,12 @@ class Embedded:
 
     def down(self, record: Record) -> None:
         World.from_record(_world_record(record)).end()
+
+
+def _must_be_able(lab: Lab) -> None:
+    """Raise PreflightError, with everything that is missing, unless this computer can run the lab's machines."""
+    if missing := unmet(preflight.find_needed(lab)):
+        raise PreflightError(missing)
 
 
 def _world_record(record: Record) -> Record:
@@ -155,11 +168,12 @@ class _Instance:
 
     def _world(self, place: Place, states: States) -> World:
         cache = cache_folder() / "libvirt"
-        cache.mkdir(parents=True, exist_ok=True)
-        give_to_the_world(cache)
+        with state_errors(cache, "XDG_CACHE_HOME"):
+            cache.mkdir(parents=True, exist_ok=True)
+            give_to_the_world(cache)
         image = {IMAGE: self.image.folder, DISK: self.image.disk}
         shared = {MACHINES: place.machines, **image, STATES: states.folder, CACHE: cache}
-        wanted = [_TUN, accel.DEVICE] if self.accel == accel.KVM else [_TUN]
+        wanted = [preflight.TUN, accel.DEVICE] if self.accel == accel.KVM else [preflight.TUN]
         devices = place.devices(wanted)
         service = libvirtd(shared, {Path(path).name: path for path in devices})
         everything = {**shared, **{Path(path).name: node for path, node in devices.items()}}
@@ -241,7 +255,7 @@ class _Instance:
                 machine.name,
                 partial(place.console, machine.name),
                 partial(daemon.must_run, machine.name, machine.name),
-                partial(answers, network, str(machine.address)),
+                partial(answers, network.connect, str(machine.address), _ANSWER),
                 site.machines[machine.name],
                 machine.serves.port if machine.serves else None,
             )
@@ -264,12 +278,14 @@ class _Instance:
         """Make a machine's disk, over `backing`, and its seed."""
         disk = place.machines / f"{machine.name}.qcow2"
         disks.overlay(disk, backing, disks.virtual_size(self.image.disk))
-        give_to_the_world(disk)
         seed_file = place.machines / f"{machine.name}.seed"
-        seed_file.write_bytes(seed_of(self.image, self.lab, machine, keys))
-        give_to_the_world(seed_file)
-        # Whoever may look into the folder must not find a machine's private key in it.
-        seed_file.chmod(0o600)
+        with state_errors(place.machines):
+            give_to_the_world(disk)
+            seed_file.write_bytes(seed_of(self.image, self.lab, machine, keys))
+            give_to_the_world(seed_file)
+            # A saved state takes the disk into a folder that everybody may look into.
+            for file in (disk, seed_file):
+                file.chmod(0o600)
 
     def _domain(self, machine: MachineSpec, instance: str) -> DomainPlan:
         own = f"{PLACE}/{MACHINES}/{machine.name}"
@@ -308,7 +324,7 @@ class _Instance:
                     memory.rename(folder / memory.name)
                     # The running machine has it open below its live overlay: nobody writes to it any more.
                     (folder / disk.name).hardlink_to(disk)
-        except (InfrastructureError, OSError) as error:
+        except (InfrastructureError, StateError, OSError) as error:
             self.start.tell(Notice(f"The machines could not be saved for a quicker start next time ({error})."))
 
     def _each(self, work: Callable[[MachineSpec], None]) -> None:

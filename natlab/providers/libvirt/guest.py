@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Interface
@@ -14,7 +15,8 @@ from natlab.image.seed import Identity, seed_tar
 from natlab.image.store import Image
 from natlab.machine import COMMAND_TIMEOUT, Machine
 from natlab.model import CommandResult, Lab, MachineSpec
-from natlab.transport.ssh import new_key_pair
+from natlab.store import state_errors
+from natlab.transport.ssh import Login, new_key_pair
 
 USER = "learner"
 """The ordinary user, with sudo, that every image of natlab's has."""
@@ -38,10 +40,11 @@ class Keys:
         return Keys(own.private, own.public, {name: (pair.private, pair.public) for name, pair in pairs.items()})
 
     def write(self, file: Path) -> None:
-        """Write the keys where only this user can read them."""
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:  # noqa: PTH123 - an open descriptor has no path
-            json.dump(asdict(self), stream)
+        """Write the keys where only this user can read them; StateError if that can't be done."""
+        with state_errors(file):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as stream:  # noqa: PTH123 - an open descriptor has no path
+                json.dump(asdict(self), stream)
 
     @staticmethod
     def read(file: Path) -> Keys:
@@ -71,6 +74,22 @@ def identity(lab: Lab, machine: MachineSpec, keys: Keys) -> Identity:
         hosts=tuple((str(other.address), other.name) for other in lab.machines),
         serves=(machine.serves.port, machine.serves.html) if machine.serves else None,
     )
+
+
+def login_to(machine: MachineSpec, keys: Keys) -> Login:
+    """Return how natlab signs in to a machine that has these keys."""
+    return Login(USER, str(machine.address), PORT, keys.private, keys.hosts[machine.name][1], as_root=True)
+
+
+def answers(connect: Callable[[str, int, float], socket.socket], address: str, seconds: float) -> bool:
+    """Say whether a machine's kernel answers: that it takes or refuses a connection is the same here."""
+    try:
+        connect(address, PORT, seconds).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def seed_of(image: Image, lab: Lab, machine: MachineSpec, keys: Keys) -> bytes:

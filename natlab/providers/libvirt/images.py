@@ -29,3 +29,10 @@ def image_for(asked: str | None) -> Image:
     if asked not in names and (similar := nearest(asked, names)):
         raise UsageError(f"--image: there is no image `{asked}`{similar}", "`natlab image list` shows what there is")
     return store.get(asked)
+
+
+def from_anywhere(asked: str | None) -> str | None:
+    """Return the same for a later command, which may run in another folder: the whole path of what is a file."""
+    if asked is not None and Path(asked).is_file():
+        return str(Path(asked).absolute())
+    return asked

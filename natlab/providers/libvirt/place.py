@@ -7,9 +7,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from natlab.errors import InfrastructureError
 from natlab.providers.libvirt import boot
 from natlab.providers.libvirt.daemon import MACHINES
 from natlab.sandbox.ids import ROOTS_RANGE
+from natlab.store import state_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,11 @@ class Place:
         return boot.read_console(self.machines / f"{machine}.console")
 
     def make(self) -> None:
-        for folder in (self.world, self.machines):
-            folder.mkdir()
-        give_to_the_world(self.machines)
+        with state_errors(self.folder):
+            self.world.mkdir()
+            # Seeds, and the disks that they are copied to, have the machines' private keys in them.
+            self.machines.mkdir(mode=0o700)
+            give_to_the_world(self.machines)
 
     def devices(self, wanted: list[Path]) -> dict[str, Path]:
         """Return, by the device's path, a node that the world's root may open.
@@ -49,10 +53,19 @@ class Place:
         nodes = {}
         for device in wanted:
             node = self.folder / device.name
-            os.mknod(node, stat.S_IFCHR | 0o600, device.stat().st_rdev)
-            give_to_the_world(node)
+            with state_errors(node):
+                _make_node(node, device.stat().st_rdev)
+                give_to_the_world(node)
             nodes[str(device)] = node
         return nodes
+
+
+def _make_node(node: Path, number: int) -> None:
+    try:
+        os.mknod(node, stat.S_IFCHR | 0o600, number)
+    except PermissionError as error:
+        hint = "root needs CAP_MKNOD for it: start the container with `--cap-add MKNOD`, or run natlab as another user"
+        raise InfrastructureError(f"{node}: a device node can't be made", hint) from error
 
 
 def give_to_the_world(path: Path) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 from natlab.errors import NatlabError
-from natlab.image.requirements import build_requirements
+from natlab.image.requirements import PROCESSOR, build_requirements
 from natlab.image.store import ImageStore
 from natlab.model import Lab, Outcome
 from natlab.providers.base import Finding
 from natlab.providers.libvirt import accel
 from natlab.providers.libvirt.daemon import CONFIGURATION
 from natlab.providers.libvirt.xml import MEMORY_MIB, TRANSLATED_MIB
-from natlab.providers.needs import find_program, find_subordinate_ids
-from natlab.store import Store, cache_folder
+from natlab.providers.needs import find_apparmor, find_module, find_paramiko, find_program, find_subordinate_ids
+from natlab.store import Store
+from natlab.xdg import cache_folder
 
 PROGRAMS = (
     ("libvirtd", "libvirt-daemon libvirt-daemon-driver-qemu", "runs in the lab's own world and starts the machines"),
@@ -24,12 +25,8 @@ PROGRAMS = (
     ("qemu-img", "qemu-utils", "makes their disks"),
 )
 """Program, Debian packages, what it is for."""
-MODULES = (
-    ("libvirt", "libvirt-python", "speaks with libvirt"),
-    ("paramiko", "paramiko", "speaks SSH with the machines"),
-)
-"""Python module, distribution, what it is for."""
-_TUN = Path("/dev/net/tun")
+_COMPILER = ", after `sudo apt-get install libvirt-dev pkg-config gcc python3-dev`: it is compiled"
+TUN = Path("/dev/net/tun")
 _QEMU_MIB = TRANSLATED_MIB + 60
 """What QEMU itself takes for a machine: the guest's code as it has translated it, and its own."""
 _DISK_MIB_EACH = 400
@@ -44,19 +41,36 @@ def find_needed(lab: Lab) -> list[Finding]:
 
 def find_computer(machines: int = 2) -> list[Finding]:
     """Look for what so many machines need, whatever they boot."""
-    return [*_find_installed(), _find_tun(), _find_ids(), _find_memory(machines), _find_room(machines)]
+    processor = find_processor()
+    if processor.outcome is Outcome.FAILED:
+        return [processor]  # nothing else would help
+    own = [_find_tun(), _find_ids(), find_apparmor(), _find_memory(machines), _find_room(machines)]
+    return [processor, *_find_installed(), *own]
 
 
 def find_all() -> list[Finding]:
     """Look for everything, for the two machines that a lab usually has, and for KVM and an image."""
-    return [*find_computer(), _find_image(), _find_building(), _find_kvm(), _find_apparmor()]
+    found = find_computer()
+    if find_processor().outcome is Outcome.FAILED:
+        return found
+    return [*found, _find_image(), _find_building(), _find_kvm()]
+
+
+def find_processor() -> Finding:
+    """Say whether this computer has the processor that natlab's virtual machines are for."""
+    actual, why = platform.machine(), "the machines are of the same kind"
+    if actual == PROCESSOR:
+        return Finding("processor", Outcome.PASSED, actual, why)
+    remedy = f"natlab's virtual machines are for {PROCESSOR} alone; take `--provider netns`"
+    return Finding("processor", Outcome.FAILED, actual, why, remedy)
 
 
 def _find_installed() -> list[Finding]:
     return [
         *(find_program(*each) for each in PROGRAMS),
         _find_configuration(),
-        *(_find_module(*each) for each in MODULES),
+        find_module("libvirt", "libvirt-python", "speaks with libvirt", _COMPILER),
+        find_paramiko(),
     ]
 
 
@@ -68,28 +82,18 @@ def _find_configuration() -> Finding:
     return Finding(str(CONFIGURATION), Outcome.FAILED, "is not there", why, remedy)
 
 
-def _find_module(name: str, distribution: str, purpose: str) -> Finding:
-    why = f"{distribution} {purpose}"
-    if find_spec(name) is not None:
-        return Finding(distribution, Outcome.PASSED, "installed", why)
-    remedy = "`pip install 'natlab[libvirt]'`"
-    if name == "libvirt":
-        remedy += ", after `sudo apt-get install libvirt-dev pkg-config gcc python3-dev`: it is compiled"
-    return Finding(distribution, Outcome.FAILED, "not installed", why, remedy)
-
-
 def _find_tun() -> Finding:
     why = "plugs virtual machines into the lab's network"
-    if os.geteuid() == 0 and _TUN.exists():
-        return Finding(str(_TUN), Outcome.PASSED, "is there", why)
+    if os.geteuid() == 0 and TUN.exists():
+        return Finding(str(TUN), Outcome.PASSED, "is there", why)
     try:
-        os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        return Finding(str(_TUN), Outcome.FAILED, "is not there", why, "`sudo modprobe tun`")
+        return Finding(str(TUN), Outcome.FAILED, "is not there", why, "`sudo modprobe tun`")
     except OSError as error:
-        remedy = f"`sudo chmod 0666 {_TUN}`, as udev does: it gives nobody a right on the computer's own network"
-        return Finding(str(_TUN), Outcome.FAILED, error.strerror or str(error), why, remedy)
-    return Finding(str(_TUN), Outcome.PASSED, "opens", why)
+        remedy = f"`sudo chmod 0666 {TUN}`, as udev does: it gives nobody a right on the computer's own network"
+        return Finding(str(TUN), Outcome.FAILED, error.strerror or str(error), why, remedy)
+    return Finding(str(TUN), Outcome.PASSED, "opens", why)
 
 
 def _find_ids() -> Finding:
@@ -120,7 +124,7 @@ def _find_room(machines: int) -> Finding:
     why = "the machines' disks, and their saved state"
     needed = machines * _DISK_MIB_EACH
     folder = Store.default_folder()
-    while not folder.exists():
+    while not os.access(folder, os.F_OK):  # Path.exists raises where one may not look
         folder = folder.parent
     free = shutil.disk_usage(folder).free // _MIB
     actual = f"{free} MiB free at {folder}, {needed} MiB needed"
@@ -168,15 +172,6 @@ def _kvm_remedy() -> str:
     if not accel.DEVICE.exists():
         return "switch virtualisation on in the firmware, or nested virtualisation in the host of this machine"
     if accel.refusal() is None:
-        return "if this is a virtual machine itself, its host has to mend that; `--accel tcg` does without"
+        again = "`--accel kvm` tries again, `--accel tcg` does without"
+        return f"if this is a virtual machine itself, its host has to mend that; {again}"
     return f"`sudo chmod 0666 {accel.DEVICE}` or `sudo usermod -aG kvm $USER`; `--accel tcg` does without"
-
-
-def _find_apparmor() -> Finding:
-    """Say whether this system's AppArmor keeps ordinary users from namespaces, which the sandbox is made of."""
-    why = "some systems let only programs that they know make user namespaces"
-    switch = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-    if os.geteuid() == 0 or not switch.exists() or switch.read_text(encoding="ascii").strip() == "0":
-        return Finding("AppArmor", Outcome.PASSED, "does not restrict user namespaces", why)
-    remedy = "`sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
-    return Finding("AppArmor", Outcome.FAILED, "restricts user namespaces", why, remedy)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from natlab.model import Lab
 from natlab.providers.base import Finding, Options, Record, Site, Start
 from natlab.providers.libvirt import preflight
+from natlab.providers.libvirt.images import from_anywhere
 
 _NO_OPTIONS = Options()
 
@@ -31,7 +33,7 @@ class LibvirtProvider:
     name = "libvirt"
 
     def __init__(self, options: Options = _NO_OPTIONS) -> None:
-        self._options = options
+        self._options = replace(options, image=from_anywhere(options.image))
 
     def preflight(self) -> list[Finding]:
         return preflight.find_all()

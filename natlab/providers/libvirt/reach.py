@@ -6,17 +6,17 @@ import socket
 import time
 from functools import partial
 
-from natlab.errors import MachineUnreachable
+from natlab.errors import InfrastructureError, MachineUnreachable
 from natlab.machine import Machine
-from natlab.model import Lab, MachineSpec
+from natlab.model import Lab
 from natlab.providers.base import Site
 from natlab.providers.libvirt import accel
 from natlab.providers.libvirt.connection import Connection
 from natlab.providers.libvirt.daemon import SERVICE, SOCKET
-from natlab.providers.libvirt.guest import PORT, USER, Keys, VirtualMachine, virtual
+from natlab.providers.libvirt.guest import PORT, Keys, VirtualMachine, login_to, virtual
 from natlab.sandbox.sockets import Network
 from natlab.sandbox.world import World
-from natlab.transport.ssh import Login, SshMachine
+from natlab.transport.ssh import SshMachine
 
 _RESTART = 3.0
 """Seconds that a machine's SSH server may refuse connections while it starts again."""
@@ -26,29 +26,19 @@ _LOOK = 0.05
 
 
 def socket_of(world: World) -> str:
-    """Return the path of the daemon's socket, as natlab sees it from outside."""
-    return f"/proc/{world.services[SERVICE].pid}/root{SOCKET}"
+    """Return the path of the daemon's socket, as natlab sees it from outside; InfrastructureError if it has ended.
 
-
-def answers(network: Network, address: str) -> bool:
-    """Say whether a machine's kernel answers: that it takes or refuses a connection is the same here."""
-    try:
-        network.connect(address, PORT, 0.5).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def login_to(machine: MachineSpec, keys: Keys) -> Login:
-    """Return how natlab signs in to a machine that has these keys."""
-    return Login(USER, str(machine.address), PORT, keys.private, keys.hosts[machine.name][1], as_root=True)
+    Its PID may be somebody else's by then, and the path lead to the computer's own daemon.
+    """
+    daemon = world.services.get(SERVICE)
+    if daemon is None or not daemon.serves():
+        raise InfrastructureError("the lab's own libvirt daemon no longer runs", "`natlab reset` starts it again")
+    return f"/proc/{daemon.pid}/root{SOCKET}"
 
 
 def over_ssh(lab: Lab, world: World, kind: str, keys: Keys) -> dict[str, SshMachine]:
     """Return every virtual machine as it is reached by SSH; nothing is connected before the first command."""
-    dial = partial(_dial, Network(world.init.pid))
+    dial = partial(_dial, world, Network(world.init.pid))
     return {
         machine.name: SshMachine(
             machine.name,
@@ -61,8 +51,9 @@ def over_ssh(lab: Lab, world: World, kind: str, keys: Keys) -> dict[str, SshMach
     }
 
 
-def _dial(network: Network, address: str, timeout: float) -> socket.socket:
+def _dial(world: World, network: Network, address: str, timeout: float) -> socket.socket:
     """Connect, and try again for a moment if that is refused: an SSH server that has got a new key begins anew."""
+    _must_be_up(world)  # else the network would be that of whoever has its PID now
     until = time.monotonic() + min(timeout, _RESTART)
     while True:
         try:
@@ -82,10 +73,14 @@ def site_of(lab: Lab, world: World, kind: str, reached: dict[str, SshMachine]) -
 
 
 def _must_run(world: World, machine: str) -> None:
-    if not world.alive():
-        raise MachineUnreachable("the machines no longer run", "`natlab reset` brings them back")
+    _must_be_up(world)
     daemon = Connection.at_socket(socket_of(world), 0.0)
     try:
         daemon.must_run(machine, machine)
     finally:
         daemon.close()
+
+
+def _must_be_up(world: World) -> None:
+    if not world.alive():
+        raise MachineUnreachable("the machines no longer run", "`natlab reset` brings them back")

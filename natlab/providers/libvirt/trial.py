@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from natlab.errors import PreflightError, UsageError
-from natlab.providers.libvirt.accel import AUTO, KVM, TCG
+from natlab.errors import PreflightError
+from natlab.providers.libvirt.accel import HANG_IS_BELIEVED, KVM, TCG, must_be_known
 from natlab.providers.libvirt.connection import Connection, refusal_of, said_of
 
 SPEAKS_WITHIN = 6.0
 """Seconds in which a kernel under KVM prints its first line; it takes less than one."""
-SPOKE = "Linux version"
-"""What that line has in it."""
 SILENT = "a kernel under KVM says nothing there"
+_ABOUT_KVM = re.compile(r"(?<![\w/-])kvm(?![/-])|/dev/kvm\b|\bMSR\b", re.IGNORECASE)
+"""The word as libvirt or QEMU says it, but not in a path, in an instance's name or in that of the program qemu-kvm."""
+
+
+def is_about_kvm(refusal: str) -> bool:
+    """Say whether it is KVM that keeps a machine from being started, by libvirt's word for why it can't be."""
+    return _ABOUT_KVM.search(refusal) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +48,7 @@ class Trials:
 
     def choose(self, asked: str) -> Choice:
         """Return what to start with. UsageError for an unknown word, PreflightError if KVM is asked for in vain."""
-        if asked not in (AUTO, KVM, TCG):
-            raise UsageError(f"there is no acceleration `{asked}`", "choose one of: auto, kvm, tcg")
+        must_be_known(asked)
         if asked == TCG:
             return Choice(TCG, True)
         refused = refusal_of(lambda: self._daemon.handle.getDomainCapabilities(None, None, None, KVM))
@@ -54,14 +60,16 @@ class Trials:
             raise PreflightError(f"KVM does not work there: {why}", "`--accel tcg` emulates in software")
         return Choice(TCG, True, why)
 
-    def remember(self, *, works: bool) -> None:
-        """Spare the next start the trial."""
+    def remember(self, *, works: bool, hung: bool = False) -> None:
+        """Spare the next start the trial; `hung`: for a while only, since a busy computer looks the same."""
+        until = time.time() + HANG_IS_BELIEVED if hung else None
         with contextlib.suppress(OSError):  # then it will be tried again
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(json.dumps({"works": works}), encoding="utf-8")
+            self._file.write_text(json.dumps({"works": works, "until": until}), encoding="utf-8")
 
     def _known(self) -> bool | None:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            works = json.loads(self._file.read_text(encoding="utf-8"))["works"]
-            return works if isinstance(works, bool) else None
+            raw = json.loads(self._file.read_text(encoding="utf-8"))
+            works, until = raw["works"], raw["until"]
+            return works if isinstance(works, bool) and (until is None or time.time() < until) else None
         return None

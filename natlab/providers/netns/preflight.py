@@ -10,7 +10,7 @@ from pathlib import Path
 from natlab.errors import NatlabError
 from natlab.model import Outcome
 from natlab.providers.base import Finding
-from natlab.providers.needs import find_program, find_subordinate_ids
+from natlab.providers.needs import APPARMOR, find_program, find_subordinate_ids
 from natlab.sandbox.ids import may_set_groups
 from natlab.sandbox.plan import DaemonPlan, MachinePlan, WorldPlan
 from natlab.sandbox.syscalls import NO_MORE_NAMESPACES
@@ -61,7 +61,13 @@ def _find_kernel(programs_present: bool) -> list[Finding]:
     rules_why = "the labs write NAT rules"
     untried = Finding("NAT rules", Outcome.CANNOT_TELL, "not tried: the above comes first", rules_why)
     ids = find_subordinate_ids("lets programs change user on the machines (tcpdump does)", required=False)
-    with tempfile.TemporaryDirectory(prefix="natlab-preflight-") as folder:
+    try:
+        made_for_it = tempfile.TemporaryDirectory(prefix="natlab-preflight-")
+    except OSError as error:
+        actual = f"not tried: no folder for it can be made ({error.strerror or error})"
+        remedy = "make room in /tmp, or set TMPDIR to a folder that you can write"
+        return [Finding("namespaces", Outcome.CANNOT_TELL, actual, machines_why, remedy), untried, ids]
+    with made_for_it as folder:
         try:
             world = start(_try_plan(folder), lambda _: None)
         except NatlabError as error:
@@ -101,8 +107,7 @@ _SWITCHES = (
 """File below /proc/sys, the value that forbids user namespaces, the command that allows them."""
 _SWITCHES_FOR_USERS = (
     ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
-    ("kernel/apparmor_restrict_unprivileged_userns", "1",
-     "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+    APPARMOR,
 )  # fmt: skip
 """The same, where root may do it all the same."""
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from natlab import xdg
 from natlab.errors import CommandTimeout, InfrastructureError, StateError, UsageError
 from natlab.events import Listener, Notice, StageReached
 from natlab.providers.vagrant import speech
@@ -67,11 +68,11 @@ class Environment:
     def prepare(variables: Mapping[str, str]) -> Environment:
         """Return the environment to use: the one that NATLAB_VAGRANT_CWD names, else natlab's own, written anew."""
         if named := os.environ.get(FOLDER):
-            folder = Path(named).expanduser().absolute()
+            folder = _absolute(named)
             if not (folder / "Vagrantfile").is_file():
                 raise UsageError(f"{FOLDER}: there is no Vagrantfile in {folder}", "natlab's vagrant/ folder has one")
             return Environment(folder, variables)
-        folder = own_folder()
+        folder = xdg.data_folder() / "vagrant"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in _FILES:
@@ -93,13 +94,9 @@ class Environment:
         if holder is not None and holder[1] != str(folder) and Path(holder[1]).exists():
             hint = f"`natlab down {holder[0]}` gives them back; they stay up for this one"
             raise UsageError(f"Vagrant's machines in {self.folder} are in use by instance {holder[0]}", hint)
-        try:
-            text = json.dumps({"instance": instance, "folder": str(folder)})
+        text = json.dumps({"instance": instance, "folder": str(folder)})
+        with _folder_errors(self.folder):
             (self.folder / _CLAIM).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InfrastructureError(
-                f"{self.folder}: {error.strerror}", "Vagrant must be able to write there"
-            ) from error
 
     def is_held_by(self, folder: str) -> bool:
         """Say whether the machines are the instance's whose own folder that is."""
@@ -109,7 +106,8 @@ class Environment:
     def release(self, folder: str) -> None:
         """Give the machines back, if they are this instance's."""
         if self.is_held_by(folder):
-            (self.folder / _CLAIM).unlink(missing_ok=True)
+            with _folder_errors(self.folder):
+                (self.folder / _CLAIM).unlink(missing_ok=True)
 
     def _holder(self) -> tuple[str, str] | None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -148,10 +146,10 @@ class Environment:
         """Have Vagrant bring up these machines; what it says on the way is told as stages."""
         self._work(tell, "up", *machines)
 
-    def restart(self, machine: str, tell: Listener) -> None:
-        """Have Vagrant restart a machine that lets nobody in: what was set, and not written to a file, is gone."""
+    def restart(self, machines: Sequence[str], tell: Listener) -> None:
+        """Have Vagrant restart machines that let nobody in: what was set, and not written to a file, is gone."""
         rescue = Environment(self.folder, {**self.variables, RESCUE: "1"})
-        rescue._work(tell, "reload", machine)
+        rescue._work(tell, "reload", *machines)
 
     def _work(self, tell: Listener, *words: str) -> None:
         """Run Vagrant to its end. InfrastructureError, with its last words, if it fails.
@@ -160,7 +158,8 @@ class Environment:
         itself, which a program that is simply ended can't do: what it had half made would be in its own way for ever.
         """
         started, log = time.monotonic(), self.folder / _LOG
-        log.unlink(missing_ok=True)
+        with _folder_errors(self.folder):
+            log.unlink(missing_ok=True)
         lines: list[str] = []
         hear = _Hearing(started, tell)
         process = self._spawn(log, "vagrant", *words, "--machine-readable")
@@ -183,15 +182,20 @@ class Environment:
         return local.spawn(["env", *own, "sh", "-c", 'exec "$@" >"$0" 2>&1', str(log), *argv], stdin="")
 
 
-def own_folder() -> Path:
-    """Return the place that the XDG base directory specification gives to data that is to last."""
-    base = os.environ.get("XDG_DATA_HOME", "")
-    if Path(base).is_absolute():
-        return Path(base) / "natlab/vagrant"
+def _absolute(named: str) -> Path:
     try:
-        return Path.home() / ".local/share/natlab/vagrant"
-    except RuntimeError as error:
-        raise StateError("this user has no home folder", "set XDG_DATA_HOME to a folder that you can write") from error
+        return Path(named).expanduser().absolute()
+    except RuntimeError as error:  # `~` of a user who has no home
+        raise UsageError(f"{FOLDER}: {named}: {error}", "name a folder by its whole path") from error
+
+
+@contextlib.contextmanager
+def _folder_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or folder}: {error.strerror or error}"
+        raise InfrastructureError(what, f"Vagrant, and natlab, must be able to write in {folder}") from error
 
 
 class _Hearing:
@@ -223,7 +227,8 @@ def _follow(process: local.Process, log: Path, until: float) -> Iterator[str]:
         while True:
             ended = process.poll() is not None
             if stream is None and log.exists():
-                stream = stack.enter_context(log.open(encoding="utf-8", errors="replace", newline="\n"))
+                with _folder_errors(log.parent):
+                    stream = stack.enter_context(log.open(encoding="utf-8", errors="replace", newline="\n"))
             *lines, held = (held + (stream.read() if stream else "")).split("\n")
             yield from lines
             if ended:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import re
 import socket
-from importlib.util import find_spec
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from natlab.errors import NatlabError
 from natlab.model import Outcome
 from natlab.providers.base import Finding
-from natlab.providers.needs import find_program
+from natlab.providers.needs import find_paramiko, find_program
 from natlab.providers.vagrant import speech
 from natlab.transport import local
 
 LIBVIRT, VIRTUALBOX = "vagrant-libvirt", "VirtualBox"
 VBOX_NETWORKS = Path("/etc/vbox/networks.conf")
 _OLDEST = (2, 2)
+_VERSION, _VERSION_WHY = "Vagrant's version", "older ones do not say what they do in a way that programs can read"
 _SOCKETS = (Path("/run/libvirt/libvirt-sock"), Path("/run/libvirt/virtqemud-sock"))
 _VBOX_OWN = IPv4Network("192.168.56.0/21", strict=False)
 """Where VirtualBox 6.1.28 and later let host-only networks lie, unless VBOX_NETWORKS says otherwise (manual, 6.7)."""
@@ -28,7 +28,7 @@ _PATIENCE = 60.0
 def find_all(subnet: IPv4Network) -> list[Finding]:
     """Look for all that bringing the machines up in `subnet` needs. Vagrant itself needs seconds to answer."""
     vagrant = find_program("vagrant", "vagrant", "makes the machines, and keeps them")
-    found = [vagrant, _find_paramiko()]
+    found = [vagrant, find_paramiko()]
     if vagrant.outcome is not Outcome.PASSED:
         return found
     found.append(_find_version())
@@ -41,13 +41,6 @@ def find_all(subnet: IPv4Network) -> list[Finding]:
     return found
 
 
-def _find_paramiko() -> Finding:
-    why = "paramiko speaks SSH with the machines"
-    if find_spec("paramiko") is not None:
-        return Finding("paramiko", Outcome.PASSED, "installed", why)
-    return Finding("paramiko", Outcome.FAILED, "not installed", why, "`pip install 'natlab[libvirt]'`")
-
-
 def _ask(*words: str) -> list[str]:
     """Return what Vagrant prints when it is asked something that is no business of any environment's."""
     environment = {**os.environ, "PATH": local.SYSTEM_PATH, "VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_CWD": "/"}
@@ -55,23 +48,21 @@ def _ask(*words: str) -> list[str]:
 
 
 def _find_version() -> Finding:
-    probe, why = "Vagrant's version", "older ones do not say what they do in a way that programs can read"
     try:
         return judge_version("\n".join(_ask("--version")))
     except NatlabError as error:
-        return Finding(probe, Outcome.CANNOT_TELL, error.message, why)
+        return Finding(_VERSION, Outcome.CANNOT_TELL, error.message, _VERSION_WHY)
 
 
 def judge_version(said: str) -> Finding:
     """Return what is to be said of a `vagrant --version`."""
-    probe, why = "Vagrant's version", "older ones do not say what they do in a way that programs can read"
     number = re.search(r"Vagrant (\d+)\.(\d+)(\.\d+)*", said)
     if number is None:
-        return Finding(probe, Outcome.CANNOT_TELL, said.strip()[:80] or "it does not say", why)
+        return Finding(_VERSION, Outcome.CANNOT_TELL, said.strip()[:80] or "it does not say", _VERSION_WHY)
     actual = number[0].removeprefix("Vagrant ")
     if (int(number[1]), int(number[2])) >= _OLDEST:
-        return Finding(probe, Outcome.PASSED, actual, why)
-    return Finding(probe, Outcome.FAILED, actual, why, "install Vagrant 2.2 or newer")
+        return Finding(_VERSION, Outcome.PASSED, actual, _VERSION_WHY)
+    return Finding(_VERSION, Outcome.FAILED, actual, _VERSION_WHY, "install Vagrant 2.2 or newer")
 
 
 def _find_provider() -> tuple[str | None, Finding]:

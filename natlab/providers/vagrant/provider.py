@@ -29,9 +29,9 @@ from natlab.providers.vagrant import preflight, state
 from natlab.providers.vagrant.environment import KEPT, Environment
 from natlab.providers.vagrant.records import Key, Known
 from natlab.providers.vagrant.speech import RUNNING, Access
-from natlab.store import cache_folder
 from natlab.together import together
 from natlab.transport.ssh import Login, SshMachine
+from natlab.xdg import cache_folder
 
 PREFIX, ACCEL = "NATLAB_PREFIX", "NATLAB_ACCEL"
 """Environment variables that the Vagrantfile reads."""
@@ -50,8 +50,7 @@ class VagrantProvider:
 
     def __init__(self, options: Options = _NO_OPTIONS) -> None:
         refuse(replace(options, accel=_NO_OPTIONS.accel), self.name)
-        if options.accel not in (accel.AUTO, accel.KVM, accel.TCG):
-            raise UsageError(f"there is no acceleration `{options.accel}`", "choose one of: auto, kvm, tcg")
+        accel.must_be_known(options.accel)
         self._accel = options.accel
 
     def preflight(self) -> list[Finding]:
@@ -131,25 +130,43 @@ class _Instance:
     def _in_order(self) -> tuple[dict[str, Key], str]:
         """Put every machine to where the lab begins; return the keys to them, and what runs their processors."""
         accesses = self.environment.accesses(self._names)
-        keys: dict[str, Key] = {}
-        kinds: set[str] = set()
+        found: dict[str, tuple[Key, str]] = {}
+        cut_off: list[MachineSpec] = []
 
         def order(machine: MachineSpec) -> None:
             try:
-                keys[machine.name], kind = self._refreshed(machine, accesses)
+                found[machine.name] = self._refreshed(machine, accesses)
             except MachineUnreachable as error:
                 # A lesson that cut the machine off, most likely; what it set does not survive a restart.
                 self.start.tell(Notice(f"{error.message}; Vagrant restarts it."))
-                self.environment.restart(machine.name, self.start.tell)
-                keys[machine.name], kind = self._refreshed(machine, self.environment.accesses([machine.name]))
-            kinds.add(kind)
+                cut_off.append(machine)
 
         try:
             together([partial(order, machine) for machine in virtual(self.lab)])
+            if cut_off:
+                found |= self._restarted(cut_off)
         except InfrastructureError as error:
             anew = f"`vagrant destroy -f && vagrant up` in {self.environment.folder} makes the machines anew"
             raise InfrastructureError(error.message, error.hint or anew) from error
-        return keys, accel.TCG if accel.TCG in kinds else accel.KVM
+        kinds = {kind for _, kind in found.values()}
+        return {name: key for name, (key, _) in found.items()}, accel.TCG if accel.TCG in kinds else accel.KVM
+
+    def _restarted(self, machines: list[MachineSpec]) -> dict[str, tuple[Key, str]]:
+        """Have machines restarted, and put them to where the lab begins.
+
+        One Vagrant restarts all of them, in the thread that Ctrl-C interrupts: two would write to the same log, and
+        one in another thread would go on when natlab has ended.
+        """
+        names = [machine.name for machine in machines]
+        self.environment.restart(names, self.start.tell)
+        accesses = self.environment.accesses(names)
+        found: dict[str, tuple[Key, str]] = {}
+
+        def order(machine: MachineSpec) -> None:
+            found[machine.name] = self._refreshed(machine, accesses)
+
+        together([partial(order, machine) for machine in machines])
+        return found
 
     def _refreshed(self, spec: MachineSpec, accesses: Mapping[str, Access]) -> tuple[Key, str]:
         if spec.name not in accesses:
