@@ -22,6 +22,8 @@ _RESTART = 3.0
 """Seconds that a machine's SSH server may refuse connections while it starts again."""
 _NEAR = 5.0
 """Seconds that a machine's kernel gets to answer a SYN, however slowly its programs run."""
+_STILL = 2.0
+"""Seconds for which it holds that nothing answers at an address."""
 _LOOK = 0.05
 
 
@@ -38,12 +40,12 @@ def socket_of(world: World) -> str:
 
 def over_ssh(lab: Lab, world: World, kind: str, keys: Keys) -> dict[str, SshMachine]:
     """Return every virtual machine as it is reached by SSH; nothing is connected before the first command."""
-    dial = partial(_dial, world, Network(world.init.pid))
+    network = Network(world.init.pid)
     return {
         machine.name: SshMachine(
             machine.name,
             login_to(machine, keys),
-            partial(dial, str(machine.address)),
+            _Dial(world, network, str(machine.address)),
             patience=accel.patience(kind),
             served=True,
         )
@@ -51,17 +53,35 @@ def over_ssh(lab: Lab, world: World, kind: str, keys: Keys) -> dict[str, SshMach
     }
 
 
-def _dial(world: World, network: Network, address: str, timeout: float) -> socket.socket:
-    """Connect, and try again for a moment if that is refused: an SSH server that has got a new key begins anew."""
-    _must_be_up(world)  # else the network would be that of whoever has its PID now
-    until = time.monotonic() + min(timeout, _RESTART)
-    while True:
-        try:
-            return network.connect(address, PORT, min(timeout, _NEAR))
-        except ConnectionRefusedError:
-            if time.monotonic() > until:
+class _Dial:
+    """The way to one machine's SSH server."""
+
+    def __init__(self, world: World, network: Network, address: str) -> None:
+        self._world = world
+        self._network = network
+        self._address = address
+        self._in_vain: tuple[float, OSError] | None = None
+        """When it was found that nothing answers there, and how."""
+
+    def __call__(self, timeout: float) -> socket.socket:
+        """Connect, and try again for a moment if that is refused: an SSH server that has got a new key begins anew.
+
+        Where nothing has answered a moment ago nothing does now: several who ask one after the other wait once.
+        """
+        _must_be_up(self._world)  # else the network would be that of whoever has its PID now
+        if self._in_vain is not None and time.monotonic() < self._in_vain[0] + _STILL:
+            raise type(self._in_vain[1])(*self._in_vain[1].args) from self._in_vain[1]
+        until = time.monotonic() + min(timeout, _RESTART)
+        while True:
+            try:
+                return self._network.connect(self._address, PORT, min(timeout, _NEAR))
+            except ConnectionRefusedError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK)
+            except OSError as error:
+                self._in_vain = time.monotonic(), error
                 raise
-            time.sleep(_LOOK)
 
 
 def site_of(lab: Lab, world: World, kind: str, reached: dict[str, SshMachine]) -> Site:
