@@ -9,6 +9,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -63,6 +64,10 @@ def cloud_image() -> Path:
 @contextlib.contextmanager
 def _the_only_one() -> Iterator[None]:
     KEPT.mkdir(exist_ok=True)
+    kept = KEPT.lstat()
+    # What lies there is run as root: in a folder that anybody may write to it may be anybody's.
+    ours = stat.S_ISDIR(kept.st_mode) and kept.st_uid == os.geteuid() and not kept.st_mode & 0o022
+    assert ours, f"{KEPT} is not a folder of root's own: remove it"
     with (KEPT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -93,7 +98,7 @@ def _recipe() -> str:
         for name in ("tree.sh", "build.py", "recipe.py", "initrd.py", "kernel.py", "ext4.py", "manifest.py")
     ]
     files += [path for part in ("guest", "boot") for path in (folder / part).rglob("*") if path.is_file()]
-    content = [f"{file}\n".encode() + file.read_bytes() for file in sorted(files)]
+    content = [f"{file.relative_to(folder)}\n".encode() + file.read_bytes() for file in sorted(files)]
     return hashlib.sha256(b"".join(content)).hexdigest()[:16]
 
 
