@@ -18,7 +18,7 @@ umask 022;
 $SIG{PIPE} = 'IGNORE';
 serve_at(@ARGV) if @ARGV;
 pipe my $woken, my $wake or die;
-$SIG{CHLD} = sub { syswrite $wake, '.' };
+$SIG{CHLD} = sub { local $!; syswrite $wake, '.' };
 
 my %running;    # pid -> what is known of the program
 my $asked = '';
@@ -52,6 +52,7 @@ sub answer {
     my $frame = pack('N C N', $id, $kind, length $bytes) . $bytes;
     while (length $frame) {
         my $written = syswrite STDOUT, $frame;
+        next if !defined $written && $! == 4;    # EINTR: a program ended while nobody read
         last_words() unless defined $written;
         substr $frame, 0, $written, '';
     }
