@@ -207,6 +207,7 @@ def _not_started(program: str, error: OSError) -> InfrastructureError:
 def _clear_away(process: subprocess.Popen[bytes]) -> None:
     """End a program that still runs, with its process group, and close the pipes to it, whoever else holds them."""
     if process.poll() is None:
+        _end_what_it_entered(process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     for pipe in (process.stdin, process.stdout, process.stderr):
@@ -214,6 +215,35 @@ def _clear_away(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(OSError):
                 pipe.close()
     process.wait()
+
+
+def _end_what_it_entered(pid: int) -> None:
+    """If a process waits for one in another PID namespace, as nsenter does, end that one and give it time to notice.
+
+    The other way round nobody but this computer's init could reap the program; in a container that is often a program
+    that does not, and a PID namespace can't end while it has a zombie.
+    """
+    with contextlib.suppress(OSError):
+        depth = _depth(pid)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        for child in [int(child) for child in children if _depth(int(child)) > depth]:
+            os.kill(child, signal.SIGKILL)
+            _await_end(pid, _END_PATIENCE)
+
+
+def _depth(pid: int) -> int:
+    """Return how many PID namespaces a process has a PID in, of those that can be seen from here (proc(5), NSpid)."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    return next((len(line.split()) for line in status.splitlines() if line.startswith("NSpid:")), 0)
+
+
+def _await_end(pid: int, seconds: float) -> None:
+    """Wait for a child to end, and leave it to be reaped: as long as it is not, its process group can't be another."""
+    handle = os.pidfd_open(pid)
+    try:
+        select.select([handle], [], [], seconds)
+    finally:
+        os.close(handle)
 
 
 def _text(output: bytes) -> str:
@@ -305,16 +335,8 @@ def _running(argv: Sequence[str], tty: int | None) -> Iterator[subprocess.Popen[
 
 
 def _end_inside_out(process: subprocess.Popen[bytes]) -> None:
-    """End the program in the machine, and with it the nsenter that waits for it.
-
-    The other way round nobody but this computer's init could reap the program; in a container that is often a program
-    that does not, and a PID namespace can't end while it has a zombie.
-    """
-    with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split():
-            os.kill(int(child), signal.SIGKILL)
-    try:
-        process.wait(_END_PATIENCE)
-    except subprocess.TimeoutExpired:
+    """End the program in the machine, and with it the nsenter that waits for it."""
+    _end_what_it_entered(process.pid)
+    if process.poll() is None:
         process.kill()
         process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -132,3 +133,23 @@ def test_what_a_streaming_program_leaves_running_keeps_nobody_waiting() -> None:
 def test_a_streaming_program_that_is_not_there() -> None:
     with pytest.raises(ProgramMissing, match="/no/such: no such program"):
         local.run_streaming(["/no/such"], lambda _: None, timeout=1)
+
+
+APART = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+"""Runs a program in a PID namespace of its own, and waits for it outside, as nsenter does."""
+ORPHANS = """
+import contextlib, ctypes, os, sys
+from natlab.errors import CommandTimeout
+from natlab.transport import local
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0, "PR_SET_CHILD_SUBREAPER"
+with contextlib.suppress(CommandTimeout):
+    local.run(sys.argv[1:], timeout=1)
+print(open(f"/proc/self/task/{os.getpid()}/children").read())
+"""
+
+
+def test_a_program_in_another_pid_namespace_leaves_nothing_for_init_to_reap() -> None:
+    if not local.run([*APART, "true"]).ok:
+        pytest.skip("no namespaces here")
+    orphans = local.run([sys.executable, "-c", ORPHANS, *APART, "sh", "-c", "sleep 60 & wait"])
+    assert (orphans.stdout.strip(), orphans.stderr) == ("", "")
