@@ -114,11 +114,15 @@ def verify(context: Context, name: str) -> int:
 
 
 def remove(context: Context, name: str) -> int:
-    """Remove an image that no running lab needs."""
+    """Remove an image that no running lab needs, and the saved states of machines that boot it."""
     store = _store()
     _must_be_free(context, store, name)
+    from natlab.providers.libvirt.states import States, states_folder
+
     store.remove(name)
-    context.say(f"removed {name}")
+    # No start would use them any more, and none would throw them away: that happens when they are looked for.
+    saved = States(states_folder(context.store.folder)).discard_of(name)
+    context.say(f"removed {name}" + (f", and the saved machines {', '.join(saved)}" if saved else ""))
     return ExitCode.PASSED
 
 

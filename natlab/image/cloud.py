@@ -66,13 +66,19 @@ class Root:
     def names(self, folder: str) -> set[str]:
         """Return the names of what is in a folder; none if there is no such folder."""
         # /INODE/MODE/UID/GID/NAME/SIZE/
-        lines = self.ask(f"ls -p {folder}").splitlines()
+        lines = self.ask(f"ls -p {_quoted(folder)}").splitlines()
         return {fields[5] for fields in (line.split("/") for line in lines) if len(fields) >= 7}
 
     def copy(self, path: str, to: Path) -> None:
-        self.ask(f"dump {path} {to}")
+        self.ask(f"dump {_quoted(path)} {_quoted(str(to))}")
         if not to.exists() or to.stat().st_size == 0:
             raise UsageError(f"{path} can't be read out of the image")
+
+
+def _quoted(path: str) -> str:
+    """Return a path as one word of a debugfs request."""
+    doubled = path.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def cloud_image(file: Path, folder: Path | None = None) -> Image:

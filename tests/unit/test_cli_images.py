@@ -94,7 +94,12 @@ def test_a_corrupt_image(built: Shell) -> None:
 def test_removing(built: Shell) -> None:
     assert built.natlab("rm", "bokworm")[2].startswith("natlab: there is no image `bokworm`; did you mean `bookworm`?")
     assert built.natlab("rm", "../images/bookworm")[0] == 2
-    assert built.natlab("rm", "bookworm") == (0, "removed bookworm\n", "")
+    states = built.home / "state/natlab/states"
+    for name in ("dnat-basic-bookworm-tcg", "mine-bookworm-kvm", "dnat-basic-trixie-tcg"):
+        (states / name).mkdir(parents=True)
+    saved = "dnat-basic-bookworm-tcg, mine-bookworm-kvm"
+    assert built.natlab("rm", "bookworm") == (0, f"removed bookworm, and the saved machines {saved}\n", "")
+    assert [state.name for state in states.iterdir()] == ["dnat-basic-trixie-tcg"]
     assert built.natlab("list")[1].startswith("There are no images")
 
 

@@ -64,7 +64,7 @@ def test_kernel_initrd_and_root_are_found(tmp_path: Path, table: str, form: str)
     if form == "qcow2":
         checked("qemu-img", "convert", "-O", "qcow2", str(file), str(tmp_path / "disk.img"))
         file = tmp_path / "disk.img"
-    image = cloud_image(file, tmp_path / "cache")
+    image = cloud_image(file, tmp_path / 'my "own" cache')
     assert (image.kind, image.kernel_version) == ("cloud", "6.1.0-30-cloud-amd64")
     assert image.kernel.read_text(encoding="utf-8") == "kernel 6.1.0-30-cloud-amd64"
     assert image.initrd.read_text(encoding="utf-8") == "initrd 6.1.0-30-cloud-amd64"
@@ -73,7 +73,7 @@ def test_kernel_initrd_and_root_are_found(tmp_path: Path, table: str, form: str)
     described = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", str(image.disk)]))
     assert described["format"] == "qcow2"
     assert (image.disk == file) == (form == "qcow2")
-    assert not list((tmp_path / "cache").glob("*/disk.raw")), "a whole copy of the disk was left"
+    assert not (image.folder / "disk.raw").exists(), "a whole copy of the disk was left"
 
 
 def test_an_image_is_taken_apart_once_and_anew_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from natlab.providers.libvirt.guest import Keys, answers, identity, login_to, se
 from natlab.providers.libvirt.images import image_for
 from natlab.providers.libvirt.place import Place, give_to_the_world
 from natlab.providers.libvirt.reach import over_ssh, site_of, socket_of
-from natlab.providers.libvirt.states import Origin, SavedState, States
+from natlab.providers.libvirt.states import Origin, SavedState, States, state_name, states_folder
 from natlab.providers.libvirt.xml import DiskPlan, DomainPlan, domain_xml
 from natlab.sandbox.plan import MachinePlan, WorldPlan
 from natlab.sandbox.sockets import Network
@@ -129,7 +129,7 @@ class _Instance:
         preload("natlab.transport.sshserver")
         place = Place(self.start.folder)
         place.make()
-        states = States(Store.default_folder() / "states")
+        states = States(states_folder(Store.default_folder()))
         saved, changed = states.find(self._state_name, self._origin()) if self._is_savable else (None, None)
         if changed:
             self.start.tell(Notice(f"The saved machines are of no use any more, since {changed} changed."))
@@ -149,7 +149,7 @@ class _Instance:
 
     @property
     def _state_name(self) -> str:
-        return f"{self.lab.name}-{self.image.name}-{self.accel}"
+        return state_name(self.lab.name, self.image.name, self.accel)
 
     def _origin(self) -> Origin:
         """Return what a saved state of these machines depends on."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from natlab.errors import InfrastructureError
+from natlab.providers.libvirt.accel import KVM, TCG
 
 Origin = Mapping[str, str]
 """What a state depends on, in words for the user -> its value: image, libvirt, QEMU, …"""
@@ -36,6 +37,16 @@ class SavedState:
     @property
     def keys(self) -> Path:
         return self.folder / "keys.json"
+
+
+def states_folder(state: Path) -> Path:
+    """Return where the saved states lie in the state folder."""
+    return state / "states"
+
+
+def state_name(lab: str, image: str, accel: str) -> str:
+    """Return what the state of a lab's machines is called."""
+    return f"{lab}-{image}-{accel}"
 
 
 class States:
@@ -72,6 +83,14 @@ class States:
             with contextlib.suppress(OSError):
                 folder.rename(grave)
             shutil.rmtree(grave, ignore_errors=True)
+
+    def discard_of(self, image: str) -> list[str]:
+        """Throw away the states of machines that boot an image, and return their names."""
+        ends = tuple(state_name("", image, accel) for accel in (KVM, TCG))
+        names = sorted(folder.name for folder in self.folder.iterdir() if folder.name.endswith(ends))
+        for name in names:
+            self.discard(name)
+        return names
 
     @contextlib.contextmanager
     def draft(self, name: str, origin: Origin) -> Iterator[Path]:
