@@ -122,14 +122,23 @@ def sources(recipe: Recipe, known: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def own_archives() -> list[tuple[str, str]]:
-    """Return the archives of this computer's apt configuration, each as address and suite; none if it has no apt."""
+    """Return the archives of this computer's apt configuration, each as address and suite; none if it has no apt.
+
+    Those of which apt knows that they are somebody else's are left out, whatever they are called.
+    """
     if local.find_program("apt-get") is None:
         return []
     asked = local.run(
-        ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages"], timeout=_TIMEOUT
+        ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(SITE)|$(RELEASE)", "Created-By: Packages"],
+        timeout=_TIMEOUT,
     )
-    archives = (line.split() for line in asked.stdout.splitlines())
-    return list(dict.fromkeys((words[0], words[1]) for words in archives if len(words) == 2))
+    return archives_of(asked.stdout)
+
+
+def archives_of(targets: str) -> list[tuple[str, str]]:
+    """Read `apt-get indextargets`. An archive that apt has not fetched anything from yet has no origin."""
+    found = (line.split("|") for line in targets.splitlines())
+    return list(dict.fromkeys((each[1], each[2]) for each in found if len(each) == 3 and each[0] in ("Debian", "")))
 
 
 def own_proxies() -> list[str]:

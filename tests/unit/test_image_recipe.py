@@ -8,7 +8,7 @@ import pytest
 
 from natlab.errors import PreflightError, UsageError
 from natlab.image import recipe
-from natlab.image.recipe import Recipe, packages, preferences, read_pins, sources, write_pins
+from natlab.image.recipe import Recipe, archives_of, packages, preferences, read_pins, sources, write_pins
 
 OWN = [
     ("http://mirror.example/debian", "bookworm"),
@@ -16,6 +16,17 @@ OWN = [
     ("http://mirror.example/debian-security", "bookworm-security"),
     ("https://packages.example/apt", "stable"),
 ]
+
+
+def test_other_peoples_archives_are_no_debian_whatever_they_are_called() -> None:
+    said = (
+        "Debian|http://near.example/debian|bookworm\nDocker CE|https://download.example.com/linux/debian|bookworm\n"
+        "|http://new.example/debian|bookworm\nDebian|http://near.example/debian|bookworm\n\nnonsense\n"
+    )
+    assert archives_of(said) == [
+        ("http://near.example/debian", "bookworm"),
+        ("http://new.example/debian", "bookworm"),
+    ]
 
 
 def test_a_release_that_natlab_does_not_make() -> None:
