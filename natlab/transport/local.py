@@ -269,6 +269,12 @@ class LocalMachine:
     terminals: str
     home: str = "/root"
     """Whoever's commands run there has their files in it."""
+    user: str = "root"
+    """And this is their name."""
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**MACHINE_ENVIRONMENT, "HOME": self.home, "USER": self.user, "LOGNAME": self.user}
 
     def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = COMMAND_TIMEOUT) -> CommandResult:
         return self._run(argv, stdin.encode(), timeout)
@@ -276,7 +282,7 @@ class LocalMachine:
     def _run(self, argv: Sequence[str], stdin: bytes, timeout: float) -> CommandResult:
         self._must_live()
         try:
-            result = run([*self.enter, *argv], stdin=stdin, timeout=timeout, environment=MACHINE_ENVIRONMENT)
+            result = run([*self.enter, *argv], stdin=stdin, timeout=timeout, environment=self._environment)
         except CommandTimeout as error:
             raise CommandTimeout(f"{self.name}: `{shlex.join(argv)}` did not end within {timeout:g} s") from error
         if not result.ok:
@@ -304,10 +310,11 @@ class LocalMachine:
                 command = [*self.enter, "setsid", "--ctty", "env", f"--chdir={self.home}", *argv]
                 with terminal.opened(self.terminals) as master:
                     with terminal.open_peer(master) as slave:
-                        process = stack.enter_context(_running(command, slave))
+                        process = stack.enter_context(_running(command, slave, self._environment))
                     terminal.relay(master, lambda: process.poll() is not None)
             else:
-                process = stack.enter_context(_running([*self.enter, "env", f"--chdir={self.home}", *argv], None))
+                command = [*self.enter, "env", f"--chdir={self.home}", *argv]
+                process = stack.enter_context(_running(command, None, self._environment))
             status = process.wait()
         return status if status >= 0 else 128 - status
 
@@ -319,12 +326,12 @@ class LocalMachine:
 
 
 @contextlib.contextmanager
-def _running(argv: Sequence[str], tty: int | None) -> Iterator[subprocess.Popen[bytes]]:
+def _running(argv: Sequence[str], tty: int | None, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program on the terminal `tty`, or on natlab's own streams, until the block ends: then it does, too."""
     _debug(argv)
-    environment = {**MACHINE_ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
+    own = {**environment, "TERM": os.environ.get("TERM", "dumb")}
     try:
-        process = subprocess.Popen(argv, stdin=tty, stdout=tty, stderr=tty, env=environment, umask=_UMASK)
+        process = subprocess.Popen(argv, stdin=tty, stdout=tty, stderr=tty, env=own, umask=_UMASK)
     except OSError as error:
         raise _not_started(argv[0], error) from error
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import re
 import shlex
 import socket
 import threading
@@ -47,7 +48,7 @@ def route(name: str, user: str | None, port: int | None, config: Mapping[str, An
     found = port or int(config.get("port", _PORT))
     proxy = config.get("proxycommand")
     if proxy is None and config.get("proxyjump", "none") != "none":
-        proxy = f"ssh -W {shlex.quote(f'[{address}]:{found}')} {shlex.quote(config['proxyjump'])}"
+        proxy = _jump(str(config["proxyjump"]), f"[{address}]:{found}")
     files = str(config.get("userknownhostsfile", "")).split()
     return Route(
         name,
@@ -58,6 +59,20 @@ def route(name: str, user: str | None, port: int | None, config: Mapping[str, An
         tuple(str(Path(file).expanduser()) for file in files),
         None if proxy == "none" else proxy,
     )
+
+
+_HOP = re.compile(r"(?:\[(?P<v6>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>\d+))?/?")
+
+
+def _jump(hops: str, target: str) -> str:
+    """Return the command for ssh_config(5)'s ProxyJump: its last hop, reached over those before, leads to `target`."""
+    *before, last = [hop.strip() for hop in hops.split(",")]
+    user, _, place = last.removeprefix("ssh://").rpartition("@")
+    found = _HOP.fullmatch(place)
+    host, port = (found["v6"] or found["host"], found["port"]) if found else (place, None)
+    options = {"-J": ",".join(before), "-l": user, "-p": port}
+    given = [word for option, value in options.items() if value for word in (option, value)]
+    return shlex.join(["ssh", *given, "-W", target, host])
 
 
 def read_config(name: str) -> dict[str, Any]:
@@ -86,9 +101,8 @@ class Server:
     def connect(self, address: str, port: int, timeout: float) -> socket.socket:
         """Return a connection to what listens behind the server; OSError if that does not come about."""
         link, _ = self.linked()
-        transport = self._client.get_transport()
         try:
-            channel = transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
+            channel = link.open_tunnel(address, port, timeout)
         except paramiko.ChannelException as error:
             if error.code == _PROHIBITED:
                 hint = "its sshd_config needs `AllowTcpForwarding yes`"
@@ -98,7 +112,7 @@ class Server:
         except LOST as error:
             link.close()
             raise OSError(words(error)) from error
-        return cast(socket.socket, _Tunnel(channel))
+        return cast(socket.socket, _Tunnel(link, channel))
 
     def linked(self) -> tuple[Link, bool]:
         """Return the connection, and whether it is a new one."""
@@ -155,12 +169,18 @@ def _never() -> socket.socket:
 
 
 class _Tunnel:
-    """A channel as paramiko, which is to speak SSH through it, expects a socket to be."""
+    """A channel as paramiko, which is to speak SSH through it, expects a socket to be. It is counted until `close`."""
 
     family = socket.AF_UNSPEC
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, link: Link, channel: Any) -> None:
         self._channel = channel
+        self._counted = [link]  # a list hands its item out once, whichever thread asks
+
+    def close(self) -> None:
+        self._channel.close()
+        with contextlib.suppress(IndexError):
+            self._counted.pop().release()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)

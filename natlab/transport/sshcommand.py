@@ -19,6 +19,8 @@ _EDGE = b"\x1e"
 """ASCII's record separator: few programs print it, so that hardly any output waits for a mark to be complete."""
 
 _DIGITS = 10
+_OWN = ("HOME", "USER", "LOGNAME")
+"""What the login shell knows of who has signed in (environ(7))."""
 
 
 def new_mark() -> str:
@@ -37,21 +39,27 @@ def command_line(argv: Sequence[str], mark: str, *, as_root: bool, term: str | N
         raise InfrastructureError(f"`{shlex.join(argv)}` can't be run: an argument has a zero byte in it")
     if as_root:
         # What group sudo has put its command into is its own business; `read`, unlike `ps`, starts no program.
-        script = f"read -r pid name state parent group rest </proc/$$/stat; {_script(argv, mark, '$group', term)}"
+        body = _script(argv, mark, "$group", term, own=False)
+        script = f"read -r pid name state parent group rest </proc/$$/stat; {body}"
         command = f"exec sudo -n sh -c {shlex.quote(script)}"
     else:
-        command = _script(argv, mark, "$$", term)
+        command = _script(argv, mark, "$$", term, own=True)
     return command.encode("utf-8", "surrogateescape")
 
 
-def _script(argv: Sequence[str], mark: str, group: str, term: str | None) -> str:
+def _script(argv: Sequence[str], mark: str, group: str, term: str | None, *, own: bool) -> str:
+    """Return the script around a program; `own` leaves it the home and the name of who has signed in."""
     # A terminal has one stream for both outputs.
     outputs = (1, 2) if term is None else (1,)
     environment = MACHINE_ENVIRONMENT if term is None else {**MACHINE_ENVIRONMENT, "TERM": term}
-    program = shlex.join(["env", "-i", *(f"{name}={value}" for name, value in environment.items()), *argv])
+    variables = (
+        f'{name}="${name}"' if own and name in _OWN else shlex.quote(f"{name}={value}")
+        for name, value in environment.items()
+    )
+    program = " ".join(["env", "-i", *variables, shlex.join(argv)])
     lines = [
         "umask 022",
-        "cd /root 2>/dev/null || cd /",
+        "cd 2>/dev/null || cd /" if own else "cd /root 2>/dev/null || cd /",
         # A trap, unlike a signal that is ignored, is not inherited: the shell outlives what the program sends to its
         # own process group, or Ctrl-C, and can say how the program ended.
         "trap : HUP INT QUIT TERM",

@@ -132,6 +132,13 @@ class Link:
             self._users += 1
         return channel
 
+    def open_tunnel(self, address: str, port: int, seconds: float) -> Any:
+        """Open a channel to what listens behind the machine, and count it until `release`; one of LOST otherwise."""
+        channel = self._transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=seconds)
+        with self._lock:
+            self._users += 1
+        return channel
+
     def _channel(self, seconds: float) -> Any:
         try:
             return self._transport.open_session(timeout=seconds)

@@ -24,7 +24,7 @@ from typing import Any
 from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachable, ProgramMissing
 from natlab.transport import serverprogram
 from natlab.transport.local import MACHINE_ENVIRONMENT
-from natlab.transport.sshlink import OPEN, Link, LinkFailed
+from natlab.transport.sshlink import OPEN, Link, LinkFailed, close_channel
 
 _READY = b"natlab-server-ready\n"
 _STDOUT, _STDERR, _ENDED, _NOT_STARTED = 1, 2, 3, 4
@@ -47,6 +47,11 @@ class Ended:
     status: int
     stdout: bytes
     stderr: bytes
+
+
+def _give_back(link: Link, channel: Any) -> None:
+    close_channel(channel)
+    link.release()
 
 
 class CommandServer:
@@ -74,19 +79,14 @@ class CommandServer:
             if _is_ready(channel, OPEN * link.patience):
                 return CommandServer(link, channel)
         except MachineUnreachable as error:
-            channel.close()
+            _give_back(link, channel)
             raise LinkFailed(error.message) from error
-        channel.close()
-        link.release()
+        _give_back(link, channel)
         return None
 
     @property
     def alive(self) -> bool:
         return not self._over
-
-    def close(self) -> None:
-        """End it, and what it still runs."""
-        self._channel.close()
 
     def run(self, argv: Sequence[str], stdin: bytes, seconds: float) -> Ended:
         """Run a program to its end. Raise CommandTimeout, ProgramMissing or MachineUnreachable."""

@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
-import pytest
-
 from natlab.transport import local, serverprogram
 
 REQUEST, ANSWER = struct.Struct(">III"), struct.Struct(">IBI")
@@ -28,7 +26,6 @@ def answers(said: IO[bytes]) -> Iterator[tuple[int, int, bytes]]:
         yield number, kind, said.read(length)
 
 
-@pytest.mark.skipif(local.find_program("perl") is None, reason="this computer has no Perl")
 def test_programs_that_end_while_nobody_reads_disturb_no_other() -> None:
     """Each end interrupts the write that waits for room: the first cuts it short, those after it fail it."""
     sleepers = [request(number, "sleep", f"0.{number}") for number in (2, 4, 6)]

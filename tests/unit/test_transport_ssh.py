@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import paramiko
@@ -20,9 +22,11 @@ import pytest
 
 from natlab.errors import CommandTimeout, InfrastructureError, MachineUnreachable, ProgramMissing
 from natlab.transport import sshlink
-from natlab.transport.local import DEBUG
+from natlab.transport.local import DEBUG, SYSTEM_PATH
 from natlab.transport.ssh import Login, SshMachine, new_key_pair
 from natlab.transport.sshcommand import Marked, command_line, is_missing
+from natlab.transport.sshlink import LinkFailed
+from natlab.transport.sshserver import CommandServer
 
 HOST, USER, STRANGER = new_key_pair("host"), new_key_pair("user"), new_key_pair("stranger")
 MARK = re.compile(rb"natlab-[0-9a-f]{16}")
@@ -622,3 +626,37 @@ for (ours, theirs), greeting in zip(pairs, (b"SSH-1.0-old\\r\\n", b"SSH-2.0-slow
     assert "no SSH server spoke within 1 s" in second
     assert done.stderr == ""
     assert time.monotonic() - started < 6
+
+
+def test_who_signs_in_as_themselves_has_their_own_home_and_name(tmp_path: Path) -> None:
+    line = command_line(["sh", "-c", "pwd; echo $HOME $USER $LOGNAME"], "natlab-x", as_root=False, term=None)
+    login = {"PATH": SYSTEM_PATH, "HOME": str(tmp_path), "USER": "me", "LOGNAME": "me"}
+    said = subprocess.run(["sh", "-c", line], env=login, capture_output=True, text=True, check=False, timeout=10)
+    assert [text for text in said.stdout.split("\x1e") if "natlab-x" not in text] == [
+        "",
+        f"{tmp_path}\n{tmp_path} me me\n",
+        "",
+    ]
+
+
+def test_a_server_that_can_not_be_started_is_not_counted() -> None:
+    class Refusing:
+        name, patience, users = "vm-1", 1.0, 0
+
+        def open_socket(self, _path: str) -> None:
+            return None
+
+        def open(self) -> object:
+            self.users += 1
+            return SimpleNamespace(close=lambda: None)
+
+        def start(self, *_: object) -> None:
+            raise MachineUnreachable("vm-1: no command could be started")
+
+        def release(self) -> None:
+            self.users -= 1
+
+    link = Refusing()
+    with pytest.raises(LinkFailed, match="no command could be started"):
+        CommandServer.start(link, as_root=True)  # type: ignore[arg-type]
+    assert link.users == 0

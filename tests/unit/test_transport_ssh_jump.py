@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +51,9 @@ def test_what_the_uri_says_goes_before_it(home: Path) -> None:
         ("ProxyCommand nc %h %p", "nc server 22"),
         ("ProxyCommand none", None),
         ("ProxyJump gate", "ssh -W '[server]:22' gate"),
+        ("ProxyJump teacher@gate:2222", "ssh -l teacher -p 2222 -W '[server]:22' gate"),
+        ("ProxyJump ssh://gate:2222", "ssh -p 2222 -W '[server]:22' gate"),
+        ("ProxyJump a@outer:22,gate:23,[fd00::1]:24", "ssh -J a@outer:22,gate:23 -p 24 -W '[server]:22' fd00::1"),
         ("ProxyJump none", None),
     ],
 )
@@ -66,6 +70,29 @@ def test_a_server_that_does_not_answer_is_told_in_one_line() -> None:
     with pytest.raises(MachineUnreachable, match="server can't be reached over SSH: ") as caught:
         machine.run(["true"])
     assert "\n" not in caught.value.message
+
+
+def test_a_tunnel_goes_over_the_connection_that_was_found_and_counts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Found:
+        """A connection that another thread has just told the server to forget."""
+
+        users = 0
+
+        def open_tunnel(self, address: str, port: int, _seconds: float) -> object:
+            self.users += 1
+            assert (address, port) == ("192.0.2.1", 22)
+            return SimpleNamespace(close=lambda: None)
+
+        def release(self) -> None:
+            self.users -= 1
+
+    link, server = Found(), Server(Route("server", "127.0.0.1", 1, "me"))
+    monkeypatch.setattr(server, "linked", lambda: (link, False))
+    tunnel = server.connect("192.0.2.1", 22, 1.0)
+    assert link.users == 1
+    tunnel.close()
+    tunnel.close()
+    assert link.users == 0
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from natlab.errors import ProgramMissing, UsageError
 from natlab.machine import Machine
 from natlab.model import CommandResult
 from natlab.providers.libvirt import subnets
+from natlab.sandbox.ids import user_name
 from natlab.transport import local
 from natlab.transport.local import LocalMachine
 
@@ -56,7 +57,7 @@ class Here:
         return made
 
     def machine(self, name: str) -> Machine:
-        return LocalMachine(name, (), lambda: True, _TERMINALS, home=_home())
+        return LocalMachine(name, (), lambda: True, _TERMINALS, home=_home(), user=user_name())
 
     def run(self, argv: Sequence[str]) -> CommandResult:
         return local.run(argv)
