@@ -10,8 +10,8 @@ from threading import Event, Thread
 PAUSE = 0.7
 """Seconds between two looks: with what a look takes, and the checks after it, less than a second."""
 
-RESTRAINT = 9
-"""How many times longer than a look the pause after it is at least: no more than a tenth of the time is for looking,
+RESTRAINT = 2
+"""How many times longer than a look the pause after it is at least: no more than a third of the time is for looking,
 however slow a machine is."""
 
 _STARTING = 1.0

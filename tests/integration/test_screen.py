@@ -131,6 +131,7 @@ def test_no_toolbar_on_a_low_terminal(root_learner: Learner) -> None:
         terminal.waits(PROMPTS[0].rstrip())
         terminal.child.send("echo n''o toolbar\r")
         terminal.waits("no toolbar")  # what follows soon pushes it off a screen of nine rows
+        terminal.waits(PROMPTS[0].rstrip())  # what is typed before would be the command's
         terminal.child.send("q\r")
         assert terminal.ends() == 0
         assert "q leave" not in terminal.raw

@@ -242,12 +242,16 @@ def test_what_passes_by_is_told_as_it_falls_silent(lab: Learner) -> None:
 def test_where_a_flow_that_the_watch_cuts_short_ended_is_not_concluded(roots_lab: Learner) -> None:
     roots_lab.on("vm-1", "iptables -A INPUT -p udp --dport 99 -j DROP")
     watching = roots_lab.start("trace", "--watch", "--udp", "--seconds", "3")
-    roots_lab.on("host", "for i in $(seq 30); do echo again; sleep 0.2; done | nc -u -w 1 192.168.122.34 99")
+    # For as long as the watch takes, however slow this computer is: then it is cut short by its end.
+    again = "exec 3>/dev/udp/192.168.122.34/99; for i in $(seq 200); do echo again >&3; sleep 0.2; done"
+    asking = roots_lab.start("exec", "host", "--", "bash", "-c", again)
     said, _ = watching.communicate(timeout=60)
     assert watching.returncode == 0, said
     said = " ".join(said.split())
     assert "no answer by the end of the watch, and where it ended can't be told." in said
     assert said.endswith("1 flow passed.")
+    asking.terminate()
+    asking.communicate(timeout=60)
 
 
 def test_a_live_collector_says_that_it_is_full_and_what_it_lost(
