@@ -184,6 +184,8 @@ class Instance:
             except BaseException:
                 with contextlib.suppress(OSError):
                     self.folder.rmdir()  # goes only if nobody has put anything there
+                with contextlib.suppress(OSError, StateError):  # interrupted when the lock had been made
+                    self._leave(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
                 raise
 
     def _take(self, descriptor: int) -> None:

@@ -8,6 +8,7 @@ import os
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,3 +177,21 @@ def test_what_is_no_version(tmp_path: Path, text: str) -> None:
     (tmp_path / "version").write_text(text, encoding="utf-8")
     with pytest.raises(StateError, match="not a version"):
         Store(tmp_path)
+
+
+def test_an_interrupt_as_the_lock_has_just_been_made_leaves_nothing(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, opened = os.open, list[int]()
+
+    def interrupted_once(*arguments: Any) -> int:
+        opened.append(really(*arguments))
+        if len(opened) == 1:
+            raise KeyboardInterrupt
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", interrupted_once)
+    with pytest.raises(KeyboardInterrupt), instance.locked():
+        pass
+    os.close(opened[0])
+    assert not instance.folder.exists()
