@@ -19,6 +19,8 @@ ANSWERED = "answered"
 """What there is to say of an answer in which nothing is."""
 PATIENCE = 0.5
 """Seconds that an answer gets at least; on a slow network, twice what proves silence there."""
+ONE_SYN = 0.9
+"""Seconds that it gets at most: at one second TCP sends its SYN again, and that a trace shows it would be luck."""
 _PAGE = 3.0
 """Seconds more for a page, once there is a connection."""
 _TIMED_OUT = 124
@@ -110,7 +112,8 @@ def _address(lab: Lab, name: str) -> IPv4Address:
 
 def send(request: Request, world: World) -> Sent:
     """Send a request and wait for what comes of it. Raise InfrastructureError if it could not be sent."""
-    machine, patience = world.machine(request.source), max(PATIENCE, 2 * world.silence)
+    machine = world.machine(request.source)
+    patience = min(max(PATIENCE, 2 * world.silence), ONE_SYN)
     address, port = str(request.destination.address), str(request.destination.port)
     if request.url is not None:
         found = fetch(machine, request.url, connect=patience, total=patience + _PAGE)

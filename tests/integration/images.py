@@ -43,7 +43,7 @@ def image_home(user_natlab: str) -> Path:
 
 @pytest.fixture(scope="session")
 def trixie_home(user_natlab: str) -> Path:
-    """Return an XDG_DATA_HOME that has the image `trixie`, too."""
+    """Return an XDG_DATA_HOME of its own for the image `trixie`: that others have none is tested, too."""
     return _built(user_natlab, "trixie")
 
 
@@ -76,9 +76,10 @@ def _the_only_one() -> Iterator[None]:
 @functools.cache
 def _built(natlab: str, release: str = "bookworm") -> Path:
     must_be_root()
-    home = KEPT / f"images-{_recipe()}"
+    home = KEPT / f"{release}-{_recipe()}"
     with _the_only_one():
-        others = sorted((each for each in KEPT.glob("images-*") if each != home), key=lambda each: each.stat().st_mtime)
+        kept = KEPT.glob(f"{release}-*")
+        others = sorted((each for each in kept if each != home), key=lambda each: each.stat().st_mtime)
         for old in others[:-1]:  # the tests of the commit before may run at this moment
             shutil.rmtree(old)
         if not home.exists():

@@ -60,12 +60,17 @@ def traced(learner: Learner, *arguments: str, code: int) -> dict[str, Any]:
 def outline(trace: dict[str, Any]) -> str:
     """Return what does not differ from run to run: who passed where and what was changed, up to the handshake's end.
 
-    After that it is TCP's own business which packet carries what.
+    After that it is TCP's own business which packet carries what; and so it is at all times what it sends again.
     """
     port = trace["passages"][0]["before"]["source"]["port"]
     lines: list[str] = []
     acks = 0
+    sent: list[tuple[Any, ...]] = []
     for passage in trace["passages"]:
+        packet = (passage["machine"], passage["hook"], passage["before"])
+        if packet in sent:
+            continue
+        sent.append(packet)
         kind = passage["before"]["kind"]
         acks += kind == "ACK" and passage["hook"] == "OUTPUT"
         if acks > 1:
