@@ -32,11 +32,11 @@ _TIMEOUT = 3600.0
 """Seconds that all of Debian gets: a slow mirror takes minutes, one that hangs is told apart by apt itself."""
 _DISK_TIMEOUT = 600.0
 
-CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 BOOT_OPTIONS = (
+    "console=ttyS0 "
     "net.ifnames=0 mitigations=off nokaslr cryptomgr.notests acpi=noirq pci=nomsi lsm=yama init_on_alloc=0 loglevel=6"
 )
-_COMMAND_LINE = "root=/dev/vda rw console={console} {options}"
+_COMMAND_LINE = f"root=/dev/vda rw {BOOT_OPTIONS}"
 
 _PREFERENCES = "preferences"
 """A file in the folder of the build: apt_preferences(5)."""
@@ -87,13 +87,12 @@ def _now() -> int:
 
 def _make(draft: Path, wanted: Recipe, tell: Tell, epoch: int) -> Manifest:
     """Make an image's files in the draft, and nothing else; return its manifest."""
-    architecture = recipe.architecture()
     sources = recipe.sources(wanted, recipe.own_archives())
     work = draft / "making"
     work.mkdir()
     if wanted.pins is not None:
         (work / _PREFERENCES).write_text(recipe.preferences(wanted.pins), encoding="utf-8")
-    make_tree(work, mmdebstrap(wanted, architecture, sources), epoch, tell, wanted)
+    make_tree(work, mmdebstrap(wanted, sources), epoch, tell, wanted)
     tell("packing the disk")
     pack(work, draft)
     kernel_version = (work / "release").read_text(encoding="ascii").strip()
@@ -104,9 +103,9 @@ def _make(draft: Path, wanted: Recipe, tell: Tell, epoch: int) -> Manifest:
     tell("computing checksums")
     return Manifest(
         release=wanted.release,
-        architecture=architecture,
+        architecture=recipe.ARCHITECTURE,
         kernel_version=kernel_version,
-        command_line=_COMMAND_LINE.format(console=CONSOLES[architecture], options=BOOT_OPTIONS),
+        command_line=_COMMAND_LINE,
         packages=packages,
         sources=tuple(sources),
         built=datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds"),
@@ -115,16 +114,16 @@ def _make(draft: Path, wanted: Recipe, tell: Tell, epoch: int) -> Manifest:
     )
 
 
-def mmdebstrap(wanted: Recipe, architecture: str, sources: list[str]) -> list[str]:
+def mmdebstrap(wanted: Recipe, sources: list[str]) -> list[str]:
     """Return the command that fills the folder work/tree with a Debian."""
-    options = ["--mode=root", "--variant=minbase", f"--architectures={architecture}", "--skip=chroot/mount/sys"]
+    options = ["--mode=root", "--variant=minbase", f"--architectures={recipe.ARCHITECTURE}", "--skip=chroot/mount/sys"]
     apt = ['Acquire::Languages "none"', 'APT::Sandbox::User "root"', 'Acquire::Retries "3"', *recipe.own_proxies()]
     if wanted.pins is not None:
         apt.append('Acquire::Check-Valid-Until "false"')  # an old snapshot is just what was asked for
         options.append(f'--setup-hook=cp {_PREFERENCES} "$1/etc/apt/preferences.d/natlab"')
     options += [f"--aptopt={each}" for each in apt]
     options += [f"--dpkgopt=path-exclude={each}" for each in _UNWANTED]
-    options += [f"--include={','.join(recipe.packages(wanted, architecture))}"]
+    options += [f"--include={','.join(recipe.packages(wanted))}"]
     return ["mmdebstrap", *options, wanted.release, "work/tree", *sources]
 
 

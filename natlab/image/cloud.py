@@ -16,8 +16,7 @@ from pathlib import Path
 
 from natlab import xdg
 from natlab.errors import InfrastructureError, PreflightError, UsageError
-from natlab.image import recipe
-from natlab.image.build import BOOT_OPTIONS, CONSOLES
+from natlab.image.build import BOOT_OPTIONS
 from natlab.image.kernel import unpacked
 from natlab.image.store import Image, folder_error
 from natlab.transport import local
@@ -150,9 +149,8 @@ def _take_apart(file: Path, draft: Path) -> None:
     (draft / "kernel").write_bytes(kernel)
     if copied:  # machines get overlays on a qcow2
         _convert(file, described["format"], draft / "disk.qcow2", "qcow2")
-    console = CONSOLES[recipe.architecture()]
     meta = {
-        "command_line": f"root=UUID={uuid} ro console={console} {BOOT_OPTIONS}",
+        "command_line": f"root=UUID={uuid} ro {BOOT_OPTIONS}",
         "kernel_version": version,
         "copied": copied,
         "sizes": [len(kernel), (draft / "initrd").stat().st_size],

@@ -28,7 +28,7 @@ class Manifest:
 
     release: str
     architecture: str
-    """Debian's word: amd64, arm64."""
+    """Debian's word."""
     kernel_version: str
     command_line: str
     packages: dict[str, str]

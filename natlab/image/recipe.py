@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from natlab.errors import PreflightError, UsageError
+from natlab.errors import UsageError
 from natlab.names import nearest
 from natlab.transport import local
 
 RELEASES = ("bookworm", "trixie")
 DEFAULT_RELEASE = RELEASES[0]
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""What uname(1) calls the processor, and Debian's word for it."""
+ARCHITECTURE = "amd64"
+"""Debian's word for the only processor that natlab's virtual machines are for."""
 _PACKAGES = (
-    "linux-image-cloud-{architecture}", "systemd-sysv", "udev", "dbus", "openssh-server", "sudo",
+    f"linux-image-cloud-{ARCHITECTURE}", "systemd-sysv", "udev", "dbus", "openssh-server", "sudo",
     "iptables", "nftables", "conntrack", "iproute2", "iputils-ping", "tcpdump", "curl", "procps", "busybox-static",
     "less", "vim-tiny",
 )  # fmt: skip
@@ -48,21 +47,11 @@ class Recipe:
             )
 
 
-def architecture() -> str:
-    """Return Debian's word for this computer's processor; PreflightError if natlab makes no image for it."""
-    machine = platform.machine()
-    try:
-        return _ARCHITECTURES[machine]
-    except KeyError:
-        known = " and ".join(_ARCHITECTURES)
-        raise PreflightError(f"natlab makes images for {known}, not for {machine}") from None
-
-
-def packages(recipe: Recipe, architecture: str) -> list[str]:
+def packages(recipe: Recipe) -> list[str]:
     """Return what the image is to have, as apt-get wants it: `name`, or `name=version` where it is pinned."""
     if recipe.pins is not None:
         return [f"{name}={version}" for name, version in sorted(recipe.pins.items())]
-    return [package.format(architecture=architecture) for package in _PACKAGES]
+    return list(_PACKAGES)
 
 
 def read_pins(file: Path) -> dict[str, str]:

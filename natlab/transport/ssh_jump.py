@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import os
 import re
 import shlex
 import socket
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from natlab.errors import InfrastructureError, MachineUnreachable
+from natlab.errors import InfrastructureError, MachineUnreachable, UsageError
 from natlab.transport.ssh import SshMachine
 from natlab.transport.sshlink import DIAL, GREETING, LOST, SIGN_IN, Link, words  # says so if there is no paramiko
 from natlab.transport.sshlogin import Login
@@ -43,9 +44,12 @@ class Route:
 
 
 def route(name: str, user: str | None, port: int | None, config: Mapping[str, Any]) -> Route:
-    """Return the way to a server; `config` is what ~/.ssh/config says of it, by ssh_config(5)'s words in lower case."""
+    """Return the way to a server; `config` is what ~/.ssh/config says of it, by ssh_config(5)'s words in lower case.
+
+    Raise UsageError where that leads nowhere.
+    """
     address = str(config.get("hostname", name))
-    found = port or int(config.get("port", _PORT))
+    found = port or _port(name, str(config.get("port", _PORT)))
     proxy = config.get("proxycommand")
     if proxy is None and config.get("proxyjump", "none") != "none":
         proxy = _jump(str(config["proxyjump"]), f"[{address}]:{found}")
@@ -56,9 +60,15 @@ def route(name: str, user: str | None, port: int | None, config: Mapping[str, An
         found,
         user or str(config.get("user", "")) or getpass.getuser(),
         tuple(config.get("identityfile", ())),
-        tuple(str(Path(file).expanduser()) for file in files),
+        tuple(os.path.expanduser(file) for file in files),  # noqa: PTH111 - leaves `~` of somebody unknown as it is
         None if proxy == "none" else proxy,
     )
+
+
+def _port(name: str, word: str) -> int:
+    if not word.isdecimal() or not 0 < int(word) < 1 << 16:
+        raise UsageError(f"~/.ssh/config: {name}: Port {word} is no port", "a port is a number from 1 to 65535")
+    return int(word)
 
 
 _HOP = re.compile(r"(?:\[(?P<v6>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>\d+))?/?")
@@ -95,7 +105,11 @@ class Server:
 
     @staticmethod
     def called(name: str, user: str | None, port: int | None) -> Server:
-        """Return the server that `ssh name` would connect to."""
+        """Return the server that `ssh name` would connect to. Raise UsageError where `ssh` would not even try."""
+        try:
+            getpass.getuser()
+        except (KeyError, OSError):  # the latter since Python 3.13
+            raise UsageError(f"user ID {os.getuid()} has no name, and `ssh` serves nobody without one") from None
         return Server(route(name, user, port, read_config(name)))
 
     def connect(self, address: str, port: int, timeout: float) -> socket.socket:

@@ -98,7 +98,7 @@ def test_a_pinned_build_has_just_what_was_pinned(store: ImageStore) -> None:
 
 
 def options(recipe_: Recipe) -> list[str]:
-    return build.mmdebstrap(recipe_, "amd64", ["deb http://m bookworm main"])
+    return build.mmdebstrap(recipe_, ["deb http://m bookworm main"])
 
 
 def test_mmdebstrap_is_told_what_to_install_from_where(store: ImageStore) -> None:

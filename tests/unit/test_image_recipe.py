@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from natlab.errors import PreflightError, UsageError
-from natlab.image import recipe
+from natlab.errors import UsageError
 from natlab.image.recipe import Recipe, archives_of, packages, preferences, read_pins, sources, write_pins
 
 OWN = [
@@ -61,23 +60,12 @@ def test_a_mirror_that_was_asked_for_is_the_only_one() -> None:
     assert sources(Recipe("bookworm", "http://10.0.0.1/debian"), OWN) == ["deb http://10.0.0.1/debian bookworm main"]
 
 
-def test_the_kernel_is_of_the_computers_architecture() -> None:
-    assert "linux-image-cloud-arm64" in packages(Recipe(), "arm64")
-    assert "busybox-static" in packages(Recipe(), "arm64")
-
-
-def test_another_processor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    with pytest.raises(PreflightError, match="not for riscv64"):
-        recipe.architecture()
-
-
 def test_a_pinned_list_is_read_as_it_is_written(tmp_path: Path) -> None:
     pins = {"curl": "7.88.1-10+deb12u8", "vim-tiny": "2:9.0.1378-2", "libstdc++6": "12.2.0-14", "dpkg": "1.21.22~x"}
     file = tmp_path / "pins"
     file.write_text(f"# of Tuesday\n\n{write_pins(pins)}  bash=5.2  # and this\n", encoding="utf-8")
     assert read_pins(file) == {**pins, "bash": "5.2"}
-    assert packages(Recipe(pins={"b": "2", "a": "1"}), "amd64") == ["a=1", "b=2"]
+    assert packages(Recipe(pins={"b": "2", "a": "1"})) == ["a=1", "b=2"]
 
 
 def test_pinned_versions_are_preferred_everywhere() -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from natlab.errors import MachineUnreachable
+from natlab.errors import MachineUnreachable, UsageError
 from natlab.transport.ssh_jump import Route, Server, ServerMachine, read_config, route
 
 
@@ -38,6 +38,25 @@ def test_the_users_own_configuration_is_read(home: Path) -> None:
     assert (way.address, way.port, way.user) == ("10.0.0.5", 2222, "teacher")
     assert way.keys == (str(home / ".ssh/school"),)
     assert way.known_hosts == (str(home / ".ssh/school_hosts"), "/etc/hosts_too")
+
+
+@pytest.mark.parametrize("word", ["abc", "0", "65536", "-1"])
+def test_a_port_that_is_none_is_told_with_where_it_stands(home: Path, word: str) -> None:
+    with pytest.raises(UsageError, match=rf"~/\.ssh/config: server: Port {word} is no port"):
+        configured(home, f"Host server\n Port {word}\n")
+
+
+def test_a_home_of_somebody_unknown_is_left_as_it_is_written(home: Path) -> None:
+    way = configured(home, "Host server\n UserKnownHostsFile ~nobody-at-all/hosts\n")
+    assert way.known_hosts == ("~nobody-at-all/hosts",)
+
+
+def test_a_user_without_a_name_is_told_what_ssh_would_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000)
+    with pytest.raises(UsageError, match="user ID 4000000 has no name"):
+        Server.called("server", None, None)
 
 
 def test_what_the_uri_says_goes_before_it(home: Path) -> None:
