@@ -96,7 +96,8 @@ def user_natlab(tmp_path_factory: pytest.TempPathFactory) -> str:
     copy = home / f"{os.getpid()}" / wheel.name
     copy.parent.mkdir(exist_ok=True)
     copy.write_bytes(wheel.read_bytes())
-    venv = home / f"venv-{zlib.crc32(bytes(ROOT))}"  # the tests of another clone may run at this moment
+    # The tests of another clone may run at this moment, or others of these in a process of their own.
+    venv = home / f"venv-{zlib.crc32(bytes(ROOT))}{os.environ.get('PYTEST_XDIST_WORKER', '')}"
     if not (venv / "bin/pip").exists():
         _checked(*AS_USER, USER_PYTHON, "-m", "venv", str(venv))
     _checked(
