@@ -14,18 +14,18 @@ class ConntrackMeasure:
     """Looks for the flow among the machine's conntrack entries.
 
     An entry outlives its connection (by two minutes for TCP), so an old one must not speak for the present. If a probe
-    of this step tells the port that it was sent from, only that flow counts. A probe without an answer tells none: for
-    an unreplied flow, the entries that were there before are noted, and only younger ones count.
+    of this step tells the port that it was sent from, only that flow counts. A probe without an answer tells none: the
+    entries that were there before it are noted, and only younger ones count. A step that sends nothing asks for a flow
+    that somebody else made: there only an unreplied one has to be younger.
     """
 
     def __init__(self, spec: ConntrackCheck) -> None:
         self._spec = spec
-        self._stale: frozenset[tuple[str, str]] = frozenset()
+        self._before: frozenset[tuple[str, str]] = frozenset()
 
     def prepare(self, world: World) -> None:
-        """Note the flows that are remembered already, where that can matter: listing them takes some 15 ms."""
-        if self._spec.state is ConntrackState.UNREPLIED:
-            self._stale = frozenset(entry.key for entry in read_entries(world.machine(self._spec.machine)))
+        """Note the flows that are remembered already."""
+        self._before = frozenset(entry.key for entry in read_entries(world.machine(self._spec.machine)))
 
     def measure(self, world: World) -> Verdict:
         """List the entries, and look for one with both tuples and the state."""
@@ -46,11 +46,13 @@ class ConntrackMeasure:
     def _current(self, flows: list[Entry], world: World) -> list[Entry]:
         """Return the flows of this step's probes, as far as that can be told; the last probe's if its port is known."""
         source = world.owner(self._spec.original.source)
-        ports = [probe.source_port for probe in world.record.probes if probe.source == source and probe.source_port]
-        for port in reversed(ports):
+        probes = [probe for probe in world.record.probes if probe.source == source]
+        for port in (probe.source_port for probe in reversed(probes) if probe.source_port):
             if found := [entry for entry in flows if entry.original.source_port == port]:
                 return found
-        return [entry for entry in flows if entry.key not in self._stale]
+        if not probes and self._spec.state is not ConntrackState.UNREPLIED:
+            return flows
+        return [entry for entry in flows if entry.key not in self._before]
 
     def _fits(self, entry: Entry) -> bool:
         spec = self._spec

@@ -9,7 +9,7 @@ from natlab.diagnose.facts import MachineFacts
 from natlab.diagnose.filters import FORWARD, filtered, shown
 from natlab.diagnose.finding import DROPPED, LOST, CannotTell, Finding
 from natlab.diagnose.misplaced import decided_by
-from natlab.model import PacketSpec
+from natlab.model import Endpoint, PacketSpec
 from natlab.netfilter.conntrack import Entry
 from natlab.netfilter.evaluate import Decision, Fate
 from natlab.netfilter.program import Packet
@@ -74,31 +74,33 @@ def stale(passage: Passage) -> Finding | None:
 
 
 def answer_lost(
-    source: MachineFacts, asked: IPv4Address, server: MachineFacts, came: PacketSpec, via: MachineFacts | None = None
+    source: MachineFacts, asked: Endpoint, server: MachineFacts, came: PacketSpec, via: MachineFacts | None = None
 ) -> Finding | None:
-    """Explain an answer that a filter drops: on the server, on the forwarding machine, or back at the source.
+    """Explain an answer that a filter stops: on the server, on the forwarding machine, or back at the source.
 
-    `asked` is the address that the source sent its request to, `came` the request as the server got it.
+    `asked` is what the source sent its request to, `came` the request as the server got it. Also of an answer that is
+    rejected the source hears nothing: it is the server that is told.
     """
     reached = f"the SYN reached {server.name}, and its answer"
-    stations = [(server, "OUTPUT", server.address, came.source, "never left it:")]
+    served = Endpoint(server.address, came.port)
+    stations = [(server, "OUTPUT", served, came.source, "never left it:")]
     if via is not None:
-        stations.append((via, FORWARD, server.address, source.address, f"came back to {via.name}, where"))
+        stations.append((via, FORWARD, served, source.address, f"came back to {via.name}, where"))
     stations.append((source, "INPUT", asked, source.address, f"came back to {source.name}, where"))
     for machine, hook, sender, receiver, how_far in stations:
-        decision = filtered(machine, hook, reply_at(machine, hook, sender, receiver, came.port))
-        if decision.fate is Fate.DROPPED:
-            why = f"{reached} {how_far} {hook} drops it"
-            return Finding(why, shown(machine, hook, decision), DROPPED)
+        decision = filtered(machine, hook, reply_at(machine, hook, sender.address, receiver, sender.port or 0))
+        if decision.fate in (Fate.DROPPED, Fate.REJECTED):
+            does = "drops" if decision.fate is Fate.DROPPED else "rejects"
+            return Finding(f"{reached} {how_far} {hook} {does} it", shown(machine, hook, decision), DROPPED)
     return None
 
 
 def reply_at(machine: MachineFacts, hook: str, sender: IPv4Address, receiver: IPv4Address, port: int) -> Packet:
-    """Return the SYN-ACK as a hook sees it. Its destination port, the source's own choice, is taken for no port."""
+    """Return the SYN-ACK as a hook sees it. Its destination port is the source's own choice, which nobody knows."""
     return Packet(
         sender,
         receiver,
-        0,
+        None,
         source_port=port,
         incoming="" if hook == "OUTPUT" else machine.ruleset.interface_to(sender),
         outgoing="" if hook == "INPUT" else machine.ruleset.interface_to(receiver),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from natlab.diagnose.facts import MachineFacts
 from natlab.diagnose.finding import CannotTell
 from natlab.diagnose.misplaced import decided_by
+from natlab.model import PacketSpec
 from natlab.netfilter.evaluate import Decision, Fate, evaluate
 from natlab.netfilter.program import Kind, Packet
 
@@ -17,6 +18,14 @@ def filtered(machine: MachineFacts, hook: str, packet: Packet) -> Decision:
     if decision.fate is Fate.UNCLEAR:
         raise CannotTell
     return decision
+
+
+def request_in(decision: Decision) -> PacketSpec:
+    """Return a request as a decision has left it."""
+    packet = decision.packet
+    if packet.port is None:
+        raise CannotTell
+    return PacketSpec(packet.source, packet.destination, packet.port, packet.protocol)
 
 
 def shown(machine: MachineFacts, hook: str, decision: Decision) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from natlab.checks.nat import NatMeasure
 from natlab.checks.reading import decide, ruleset_now
 from natlab.checks.sysctl import SysctlMeasure, read_sysctl
 from natlab.diagnose.facts import Goal
+from natlab.diagnose.filters import request_in
 from natlab.diagnose.goal import nat_cause, request_goal
 from natlab.diagnose.misplaced import IN_OUTPUT
 from natlab.diagnose.walk import expect_break
@@ -22,6 +23,7 @@ from natlab.model import (
     HttpExpect,
     NatCheck,
     Outcome,
+    PacketSpec,
     Step,
     SysctlCheck,
 )
@@ -62,10 +64,9 @@ def _rule(check: NatCheck, world: World) -> str | None:
     if decision.fate in (Fate.DROPPED, Fate.REJECTED):
         return f"{check.hook} of {check.machine} throws the packet away before it could be rewritten"
     if decision.fate is Fate.REWRITTEN:
-        packet = decision.packet
         if check.destination is not None:
-            return _wrong_destination(check, packet.destination, packet.port, world)
-        return _wrong_source(check, packet.source, world)
+            return _wrong_destination(check, request_in(decision), world)
+        return _wrong_source(check, decision.packet.source, world)
     found = nat_cause(check, world)
     if found is None or not found[1]:  # without a rule to show, nothing was done
         return None
@@ -75,8 +76,8 @@ def _rule(check: NatCheck, world: World) -> str | None:
     return cause
 
 
-def _wrong_destination(check: NatCheck, address: IPv4Address, port: int, world: World) -> str:
-    wanted = check.destination
+def _wrong_destination(check: NatCheck, goes: PacketSpec, world: World) -> str:
+    wanted, address, port = check.destination, goes.destination, goes.port
     done = f"{check.hook} of {check.machine} sends the packet to {address}:{port}"
     if wanted is not None and address == wanted.address:
         return f"{done}. The machine is right; is the port?"

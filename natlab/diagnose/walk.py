@@ -12,7 +12,7 @@ from natlab.checks.base import Met, Probe, World
 from natlab.checks.reading import packet_at
 from natlab.diagnose.answer import Passage, answer_lost, answered_elsewhere, stale
 from natlab.diagnose.facts import Goal, MachineFacts, Scene, measure
-from natlab.diagnose.filters import FORWARD, filtered, shown
+from natlab.diagnose.filters import FORWARD, filtered, request_in, shown
 from natlab.diagnose.finding import (
     ANSWERED,
     ANYTHING,
@@ -25,9 +25,8 @@ from natlab.diagnose.finding import (
     Finding,
 )
 from natlab.diagnose.misplaced import decided_by, why_not_readdressed, why_not_resourced
-from natlab.model import NatHook, PacketSpec
+from natlab.model import Endpoint, NatHook, PacketSpec
 from natlab.netfilter.evaluate import Decision, Fate, evaluate
-from natlab.netfilter.program import Packet
 
 
 def explain_scene(scene: Scene) -> Finding | None:
@@ -38,12 +37,12 @@ def explain_scene(scene: Scene) -> Finding | None:
 
 def expect_break(goal: Goal, world: World) -> Finding | None:
     """Return the first thing that would be in the way of a request to a server that nobody has sent; None if unsure."""
-    return _first_break(measure(goal, Probe(goal.source, "", Met.SILENCE), world))
+    return _first_break(measure(goal, Probe(goal.source, "", Met.SILENCE), world), sent=False)
 
 
-def _first_break(scene: Scene) -> Finding | None:
+def _first_break(scene: Scene, *, sent: bool = True) -> Finding | None:
     try:
-        return _Walk(scene).first_break()
+        return _Walk(scene, sent=sent).first_break()
     except CannotTell:
         return None
 
@@ -51,8 +50,9 @@ def _first_break(scene: Scene) -> Finding | None:
 class _Walk:
     """The request's way: source, the machine that owns the URL's address, the server, and back."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, *, sent: bool) -> None:
         self._scene = scene
+        self._sent = sent
         self._goal = scene.goal
         self._machines = scene.machines.values()
         self._source = scene.machines[scene.goal.source]
@@ -63,7 +63,7 @@ class _Walk:
         if finding := _cut_off(self._source, self._goal.address):
             return finding
         sent = self._nat(self._source, NatHook.OUTPUT)
-        self._packet = _spec(sent.packet)
+        self._packet = request_in(sent)
         if finding := self._filtered(self._source, "OUTPUT", "never left it"):
             return finding
         via = self._scene.owner(self._packet.destination)
@@ -82,7 +82,7 @@ class _Walk:
             raise CannotTell
         if rewrite.packet.destination == via.address:
             return self._kept(via, rewrite)
-        self._packet = _spec(rewrite.packet)
+        self._packet = request_in(rewrite)
         if self._goal.server is None:
             return self._passed_on(via, rewrite)
         server = self._scene.machines[self._goal.server]
@@ -99,10 +99,11 @@ class _Walk:
     def _forwarded(
         self, via: MachineFacts, server: MachineFacts, arrived: PacketSpec, rewrite: Decision
     ) -> Finding | None:
-        if finding := self._filtered(via, FORWARD, "went no further", "reached FORWARD"):
-            return finding
+        for hook in (FORWARD, "POSTROUTING"):
+            if finding := self._filtered(via, hook, "went no further"):
+                return finding
         before, leaves = self._packet, self._nat(via, NatHook.POSTROUTING)
-        self._packet = _spec(leaves.packet)
+        self._packet = request_in(leaves)
         if finding := self._at_server(server, via):
             return finding
         if self._goal.one_way:
@@ -111,19 +112,21 @@ class _Walk:
         if self._packet.source != via.address:
             cause, _ = why_not_resourced(via, self._machines, before, leaves)
             return answered_elsewhere(passage, server.name, cause)
-        return stale(passage) or self._back_from(server, via)
+        # What conntrack remembers is of requests before, which a request that nobody has sent need not be like.
+        return (stale(passage) if self._sent else None) or self._back_from(server, via)
 
     def _back_from(self, server: MachineFacts, via: MachineFacts | None = None) -> Finding | None:
         if self._goal.one_way:
             return None
-        return answer_lost(self._source, self._goal.address, server, self._packet, via)
+        asked = Endpoint(self._goal.address, self._goal.port)
+        return answer_lost(self._source, asked, server, self._packet, via)
 
     # --- the stops, in the order of the packet's way ----------------------------------------------------------------
 
     def _kept(self, via: MachineFacts, rewrite: Decision) -> Finding:
         """Explain a request that stayed with the machine that was asked, and what that machine did with it."""
         cause, evidence = self._why_kept(via, rewrite)
-        self._packet = _spec(rewrite.packet)
+        self._packet = request_in(rewrite)
         port = self._packet.port
         verdict = self._filter(via, "INPUT")
         if verdict.fate in (Fate.DROPPED, Fate.REJECTED):
@@ -213,7 +216,3 @@ def _cut_off(machine: MachineFacts, peer: IPv4Address) -> Finding | None:
         return None
     why = f"{machine.name} has no route to {peer}: its interface is down, or has lost its address"
     return Finding(why, (f"{machine.name}: no line of /proc/net/route leads to {peer}",), LOST)
-
-
-def _spec(packet: Packet) -> PacketSpec:
-    return PacketSpec(packet.source, packet.destination, packet.port, packet.protocol)

@@ -11,7 +11,7 @@ from natlab.checks.base import Met, Probe, World
 from natlab.checks.reading import packet_at
 from natlab.diagnose.answer import reply_at
 from natlab.diagnose.facts import Goal, MachineFacts, Scene, measure
-from natlab.diagnose.filters import FORWARD, filtered
+from natlab.diagnose.filters import FORWARD, filtered, request_in
 from natlab.diagnose.finding import CannotTell
 from natlab.diagnose.way import NOBODY, Leg, Reach, Rewrite, Way
 from natlab.errors import InfrastructureError
@@ -92,7 +92,7 @@ class _Walk:
         packet = PacketSpec(self._source.address, goal.address, goal.port)
         self._leaving = self._leg(self._source, self._scene.owner(goal.address), packet)
         sent = self._nat(self._source, NatHook.OUTPUT, packet)
-        packet = _spec(sent)
+        packet = request_in(sent)
         if self._stopped_by_filter(self._source, "OUTPUT", packet):
             return
         self._passes(self._source, packet, _rewrites(NatHook.OUTPUT, sent))
@@ -108,6 +108,8 @@ class _Walk:
             self._stop(replace(leg, stop=f"nobody has {packet.destination}"))
         elif owner is machine or len(self._hops) == _MOST_HOPS:
             raise CannotTell
+        elif owner.ruleset.interface_to(machine.address) is None:
+            self._stop(replace(leg, stop=f"{owner.name} is cut off: its interface is down, or has no address"))
         else:
             self._hops.append(_Sent(machine, packet, rewrites))
             self._legs.append(replace(leg, reach=Reach.REACHED))
@@ -121,16 +123,16 @@ class _Walk:
         if decision.fate in (Fate.DROPPED, Fate.REJECTED):
             self._stop(self._leg(machine, None, packet, stop="PREROUTING drops it"))
             return
-        packet, rewrites = _spec(decision), _rewrites(NatHook.PREROUTING, decision)
+        packet, rewrites = request_in(decision), _rewrites(NatHook.PREROUTING, decision)
         if packet.destination == machine.address:
             self._kept(machine, packet)
             return
         self._leaving = leg = self._leg(machine, self._scene.owner(packet.destination), packet, rewrites)
         if not machine.forwards:
             self._stop(replace(leg, stop="not forwarded: ip_forward is 0"))
-        elif not self._stopped_by_filter(machine, FORWARD, packet, rewrites):
+        elif not any(self._stopped_by_filter(machine, hook, packet, rewrites) for hook in (FORWARD, "POSTROUTING")):
             leaves = self._nat(machine, NatHook.POSTROUTING, packet)
-            self._passes(machine, _spec(leaves), (*rewrites, *_rewrites(NatHook.POSTROUTING, leaves)))
+            self._passes(machine, request_in(leaves), (*rewrites, *_rewrites(NatHook.POSTROUTING, leaves)))
 
     def _kept(self, machine: MachineFacts, packet: PacketSpec) -> None:
         """Follow a packet that is for the machine where it is."""
@@ -256,11 +258,6 @@ class _Walk:
 def _stops_at(hook: str, machine: MachineFacts, decision: Decision) -> str:
     does = "drops" if decision.fate is Fate.DROPPED else "rejects"
     return f"{hook} of {machine.name} {does} it"
-
-
-def _spec(decision: Decision) -> PacketSpec:
-    packet = decision.packet
-    return PacketSpec(packet.source, packet.destination, packet.port, packet.protocol)
 
 
 def _rewrites(hook: NatHook, decision: Decision) -> tuple[Rewrite, ...]:

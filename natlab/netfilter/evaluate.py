@@ -33,6 +33,10 @@ from natlab.netfilter.ruleset import Rule
 DEEPEST = 16
 """Jumps within jumps that are followed; the kernel itself stops at 16 (NFT_JUMP_STACK_SIZE)."""
 
+CLIENT_PORTS = Span(32768, 60999)
+"""What the kernel chooses a client's port from: net.ipv4.ip_local_port_range as every network namespace begins with
+(Documentation/networking/ip-sysctl.rst)."""
+
 LOOPBACK = IPv4Address("127.0.0.1")
 
 
@@ -205,9 +209,17 @@ def _within(condition: Within, packet: Packet) -> bool | None:
     }
     value = values[condition.field]
     if value is None:
-        # A source port that is not chosen yet: only a span of all ports is certain.
-        return True if Span(0, 65535) in condition.spans else None
+        return _any_client_port(condition.spans)
     return any(span.first <= value <= span.last for span in condition.spans)
+
+
+def _any_client_port(spans: tuple[Span, ...]) -> bool | None:
+    """Say whether a port lies in one of the spans that a client has yet to choose; None if that depends on which."""
+    if any(span.first <= CLIENT_PORTS.first and CLIENT_PORTS.last <= span.last for span in spans):
+        return True
+    if all(span.last < CLIENT_PORTS.first or CLIENT_PORTS.last < span.first for span in spans):
+        return False
+    return None
 
 
 def _named(condition: Named, packet: Packet, local: IPv4Address) -> bool | None:

@@ -159,7 +159,8 @@ def _action(name: str, body: Json, table: str, draft: _Draft) -> Action | None:
         if body.get("family") == "ip6":
             draft.conditions.append(Known("IPv6 only", holds=False))
         return _translate(Nat(name.upper()), body) or Opaque(rule_text([{name: body}]))
-    if name in ("vmap", "queue", "tproxy", "synproxy") or (name == "xt" and body.get("type") == "target"):
+    # Before 1.0.6, nft prints `{"xt": null}` for whatever iptables-nft has put there.
+    if name in ("vmap", "queue", "tproxy", "synproxy") or (name == "xt" and (not body or body["type"] == "target")):
         return Opaque(rule_text([{name: body}]))
     return None
 

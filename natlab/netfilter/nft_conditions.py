@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from natlab.netfilter.nft_text import rule_text
+from natlab.netfilter.nft_text import fib_flags, rule_text
 from natlab.netfilter.program import Condition, Field, Known, Named, Span, TcpFlags, Unreadable, Within
 
 Json = Any
@@ -43,8 +43,8 @@ def _translate(operator: str, left: Json, right: Json, sets: Mapping[str, Elemen
         return _meta(body["key"], _values(right, sets), negated=negated)
     if kind == "ct" and body["key"] == "state":
         return (Named(Field.STATE, _names(_values(right, sets)), negated),)
-    if kind == "fib" and body["result"] == "type" and tuple(body["flags"]) in _TYPES:
-        return (Named(_TYPES[tuple(body["flags"])], _names(_values(right, sets)), negated),)
+    if kind == "fib" and body["result"] == "type" and (flags := tuple(fib_flags(body))) in _TYPES:
+        return (Named(_TYPES[flags], _names(_values(right, sets)), negated),)
     return ()
 
 

@@ -43,7 +43,7 @@ def _other(name: str, body: Json) -> str:
     if name == "mangle":
         return f"{value_text(body['key'])} set {value_text(body['value'])}"
     if name == "xt":
-        return f"xt {body.get('type')} {body.get('name')}"
+        return f"xt {body.get('type')} {body.get('name')}" if body else "xt"
     return _raw({name: body})
 
 
@@ -74,8 +74,14 @@ def value_text(value: Json) -> str:
     if name == "ct":
         return f"ct {body['key']}"
     if name == "fib":
-        return f"fib {' . '.join(body['flags'])} {body['result']}"
+        return f"fib {' . '.join(fib_flags(body))} {body['result']}"
     return _compound(name, body)
+
+
+def fib_flags(body: dict[str, Json]) -> list[str]:
+    """Return what a fib expression looks up; since 1.1.4, nft writes one alone without a list."""
+    flags = body["flags"]
+    return [flags] if isinstance(flags, str) else list(flags)
 
 
 def _compound(name: str, body: Json) -> str:

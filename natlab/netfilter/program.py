@@ -43,13 +43,13 @@ class Field(StrEnum):
 class Packet(NamedTuple):
     """A packet as it looks at one hook, the first of its flow unless `state` says otherwise.
 
-    None is "not known": the source port of a connection that is only thought of, an interface nobody read. `incoming`
+    None is "not known": the client's port of a connection that is only thought of, an interface nobody read. `incoming`
     and `outgoing` are "" where there is none, as on OUTPUT.
     """
 
     source: IPv4Address
     destination: IPv4Address
-    port: int
+    port: int | None
     protocol: Protocol = Protocol.TCP
     source_port: int | None = None
     incoming: str | None = None

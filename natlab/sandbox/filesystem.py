@@ -27,7 +27,7 @@ ETC_SEED = (
     "os-release", "profile", "protocols", "rpc", "services", "shells", "terminfo", "timezone", "vim",
 )  # fmt: skip
 EMPTY_FOLDERS = (
-    "dev", "etc", "home", "media", "mnt", "opt", "proc", "root", "run", "run/lock", "srv", "sys", "usr",
+    "dev", "etc", "etc/sysctl.d", "home", "media", "mnt", "opt", "proc", "root", "run", "run/lock", "srv", "sys", "usr",
     "var", "var/cache", "var/lib", "var/local", "var/log", "var/spool",
 )  # fmt: skip
 ROOT = "root"

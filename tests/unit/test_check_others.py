@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from check_world import ARRIVING, HOST, URL, VM1, VM2, make_world, measure, served, silent
+from check_world import ARRIVING, HOST, URL, VM1, VM2, make_world, measure, refused, served, silent
 
 from natlab.errors import CommandTimeout, MachineUnreachable
 from natlab.machine import ACCESS_LOG
 from natlab.model import (
     CheckResult,
     CommandCheck,
+    CommandResult,
     ConntrackCheck,
     ConntrackState,
     HandshakeCheck,
@@ -110,6 +111,15 @@ def test_an_unreplied_flow_must_be_younger_than_the_step() -> None:
         host = ScriptedMachine("host", {("curl",): silent()})
         vm1 = ScriptedMachine("vm-1", {("conntrack",): [WAITING.format(port=7), after]})
         _, found = measure(make_world(host, vm1), quiet, UNREPLIED)
+        assert found.outcome is outcome
+
+
+@pytest.mark.parametrize("met", [refused(), silent()])
+def test_a_dead_flow_does_not_speak_for_a_probe_without_an_answer(met: CommandResult) -> None:
+    for after, outcome in ((7, Outcome.FAILED), (8, Outcome.PASSED)):
+        host = ScriptedMachine("host", {("curl",): met})
+        vm1 = ScriptedMachine("vm-1", {("conntrack",): [ENTRY.format(port=port, to=VM1) for port in (7, after)]})
+        _, found = measure(make_world(host, vm1), FETCH, ASSURED)
         assert found.outcome is outcome
 
 

@@ -177,6 +177,47 @@ def test_forward_drops(read: str, told: str) -> None:
     assert told in found
 
 
+MANGLED = "*mangle\n:POSTROUTING ACCEPT [0:0]\n[0:0] -A POSTROUTING -d 192.168.122.179/32 -j DROP\nCOMMIT\n*filter"
+
+
+def test_what_postrouting_drops_is_no_flow_from_before() -> None:
+    read = rules(DNAT, SNAT).replace("*filter", MANGLED)
+    found = why(silent(), machine("vm-1", read, flows=FLOW.format(to="192.168.122.1")))
+    assert found == "the SYN reached POSTROUTING on vm-1 and went no further: a rule of POSTROUTING drops it"
+
+
+ONLY_TO_VM2 = "FORWARD -d 192.168.122.179/32 -p tcp -m tcp --dport 80 -j ACCEPT"
+BACK = "FORWARD -s 192.168.122.179/32 -p tcp -m tcp --dport {ports} -j ACCEPT"
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (BACK.format(ports="80"), "its answer came back to vm-1, where FORWARD drops it"),
+        (BACK.format(ports="1024:65535"), None),
+        (BACK.format(ports="40000:50000"), None),  # that depends on the port that was chosen
+        (
+            "FORWARD -j REJECT --reject-with icmp-port-unreachable",
+            "its answer came back to vm-1, where FORWARD rejects",
+        ),
+    ],
+)
+def test_answers_have_a_port_that_the_client_chose(rule: str, told: str | None) -> None:
+    found = why(silent(), machine("vm-1", rules(DNAT, SNAT, forward="DROP", filters=(ONLY_TO_VM2, rule))))
+    assert found is None if told is None else told in (found or "")
+
+
+def test_at_its_end_an_answer_comes_from_the_port_that_was_asked() -> None:
+    dnat = DNAT.replace("--to-destination 192.168.122.179:80", "--to-destination 192.168.122.179:8080")
+    snat = SNAT.replace("--dport 80", "--dport 8080")
+    vm2 = machine("vm-2", sockets=LISTENS.replace(":0050", ":1F90"))
+    for port, told in ((80, None), (8080, "its answer came back to host, where INPUT drops it")):
+        accepts = f"INPUT -p tcp -m tcp --sport {port} -j ACCEPT"
+        host = rules(filters=(accepts,)).replace(":INPUT ACCEPT [0:0]\n:FORWARD", ":INPUT DROP [0:0]\n:FORWARD")
+        found = why(silent(), machine("vm-1", rules(dnat, snat)), vm2, host)
+        assert found is None if told is None else told in (found or "")
+
+
 def test_vm2_drops() -> None:
     vm2 = machine("vm-2", rules(filters=("INPUT -p tcp -m tcp --dport 80 -j DROP",)), sockets=LISTENS)
     found = why(silent(), machine("vm-1", rules(DNAT, SNAT)), vm2)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from check_world import DNAT, SNAT, make_world, rules
-from test_diagnose import ANY_PORT_80, LISTENS, PAGE, machine
+from test_diagnose import ANY_PORT_80, LISTENS, MANGLED, PAGE, machine
 from ui_story import shown, shown_plainly
 
 from natlab.checks.base import World
@@ -102,6 +102,19 @@ def test_an_answer_that_a_filter_drops_does_not_arrive() -> None:
     found = way(machine("vm-1", rules(DNAT, SNAT)), dropping)
     assert legs(found)[-1] == "vm-2>vm-1 stopped"
     assert found.answer is False
+
+
+def test_what_postrouting_drops_goes_no_further() -> None:
+    found = way(machine("vm-1", rules(DNAT, SNAT).replace("*filter", MANGLED)))
+    assert legs(found) == ["host>vm-1 reached", "vm-1>vm-2 stopped"]
+    assert found.end == "POSTROUTING of vm-1 drops it"
+
+
+def test_a_machine_whose_interface_is_down_is_not_reached() -> None:
+    down = machine("vm-2", rules().replace("eth0 007AA8C0", "eth0 000AA8C0"), sockets=LISTENS)
+    found = way(machine("vm-1", rules(DNAT, SNAT)), down)
+    assert legs(found) == ["host>vm-1 reached", "vm-1>vm-2 stopped"]
+    assert found.end.startswith("vm-2 is cut off")
 
 
 def test_a_machine_that_cannot_be_asked_leaves_the_way_unknown() -> None:

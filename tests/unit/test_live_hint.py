@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from check_world import ARRIVING, CONNTRACK, DNAT, FORWARDING, LEAVING, RULES, SNAT, VM1, VM2, make_world, rules
-from test_diagnose import LISTENS, SOCKETS
+from test_diagnose import FLOW, LISTENS, SOCKETS
 
 from natlab.checks.base import World
 from natlab.diagnose import live_hint
@@ -120,6 +120,15 @@ def test_what_an_earlier_step_had_done_is_undone() -> None:
     hint = live_hint(step(RESOURCE, PAGE), world(rules(DNAT, SNAT), forwards={"vm-1": "0"}))
     assert hint is not None
     assert "net.ipv4.ip_forward is 0" in hint
+
+
+def test_a_flow_from_before_is_nothing_to_hint_at() -> None:
+    waiting = FLOW.format(to="192.168.122.1")
+    machines = world(rules(DNAT, SNAT))
+    vm1 = machines.machines["vm-1"]
+    assert isinstance(vm1, ScriptedMachine)
+    vm1.on(CONNTRACK, waiting)
+    assert live_hint(step(RESOURCE, PAGE), machines) is None
 
 
 @pytest.mark.parametrize("wanted", [PAGE, DIRECT], ids=["page", "handshake"])

@@ -6,6 +6,7 @@ what must come of it. `NATLAB_GOLDEN=write pytest` writes the latter: read the d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -70,6 +71,16 @@ def test_there_are_captured_rulesets() -> None:
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_captured_ruleset_reads_as_expected(path: Path) -> None:
     compare(f"rulesets/{path.stem}.expected", render(path.read_text()))
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+def test_rulesets_as_other_nfts_print_them(path: Path) -> None:
+    """Before 1.0.6 nft says nothing of iptables-nft's own expressions; since 1.1.4 one flag of a fib is no list."""
+    text = path.read_text()
+    older = re.sub(r'"xt": \{[^}]*\}', '"xt": null', text)
+    newer = re.sub(r'"flags": \["(\w+)"\]', r'"flags": "\1"', text)
+    compare(f"rulesets/{path.stem}.expected", render(newer))
+    assert render(older) == re.sub(r"xt target \w+", "xt", render(text))
 
 
 def test_a_section_that_failed_is_no_empty_table() -> None:

@@ -37,6 +37,7 @@ _TRY_RULES = """set -e
 iptables -t nat -A PREROUTING -p tcp -d 192.0.2.1 --dport 80 -j DNAT --to-destination 192.0.2.2:80
 iptables -t nat -A POSTROUTING -p tcp -d 192.0.2.2 --dport 80 -j SNAT --to-source 192.0.2.1
 iptables-save -t nat | grep -q DNAT
+nft -j list ruleset >/dev/null
 conntrack -L >/dev/null
 sysctl -q -w net.ipv4.ip_forward=1
 """
