@@ -54,9 +54,10 @@ class Entry(NamedTuple):
         return self.protocol, str(self.original)
 
     def begins_as(self, packet: PacketSpec) -> bool:
-        """Say whether the flow's first packet looked like this."""
-        original = (self.original.source, self.original.destination, self.original.port)
-        return (self.protocol, *original) == (str(packet.protocol), packet.source, packet.destination, packet.port)
+        """Say whether the flow's first packet looked like this, as far as its protocol has ports."""
+        original = (self.protocol, self.original.source, self.original.destination)
+        same = original == (str(packet.protocol), packet.source, packet.destination)
+        return same and self.original.port in (None, packet.port)
 
     def __str__(self) -> str:
         flags = " [UNREPLIED]" * self.unreplied + " [ASSURED]" * self.assured

@@ -44,7 +44,7 @@ HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 
 PASSING_TARGETS = frozenset({
     "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "HMARK", "IDLETIMER", "LED", "LOG",
-    "MARK", "NFLOG", "NOTRACK", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL",
+    "MARK", "NFLOG", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL",
     "ULOG",
 })  # fmt: skip
 """Targets after which the next rule is asked (iptables-extensions(8)); none of them rewrites an address."""
@@ -244,7 +244,7 @@ def _action(option: str, words: list[str], prefix: str, table: _Table) -> Action
         return Jump(f"{prefix} {target}", goto=option == "-g")
     if target in _SIMPLE:
         return _SIMPLE[target]
-    if target in PASSING_TARGETS:
+    if target in PASSING_TARGETS and "--notrack" not in words:  # what is not tracked is not translated either
         return Simple.CONTINUE
     try:
         return _translate(Nat(target), words[1:])

@@ -144,7 +144,7 @@ def _read(expression: dict[str, Json], draft: _Draft, table: str, listing: _List
 
 
 _SIMPLE = {"accept": Simple.ACCEPT, "drop": Simple.DROP, "return": Simple.RETURN, "reject": Simple.REJECT}
-_HARMLESS = frozenset({"log", "mangle", "continue", "notrack", "set", "map", "ct helper", "dup"})
+_HARMLESS = frozenset({"log", "mangle", "continue", "set", "map", "ct helper", "dup"})
 """Statements that neither decide nor stop a rule from being read further."""
 
 
@@ -160,7 +160,9 @@ def _action(name: str, body: Json, table: str, draft: _Draft) -> Action | None:
             draft.conditions.append(Known("IPv6 only", holds=False))
         return _translate(Nat(name.upper()), body) or Opaque(rule_text([{name: body}]))
     # Before 1.0.6, nft prints `{"xt": null}` for whatever iptables-nft has put there.
-    if name in ("vmap", "queue", "tproxy", "synproxy") or (name == "xt" and (not body or body["type"] == "target")):
+    if name in ("vmap", "queue", "tproxy", "synproxy", "notrack") or (
+        name == "xt" and (not body or body["type"] == "target")
+    ):
         return Opaque(rule_text([{name: body}]))
     return None
 

@@ -142,7 +142,7 @@ def _build_world(plan: WorldPlan, control: socket.socket) -> None:
     with doing("mount the world's own /proc"):
         syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
     with doing("copy what machines need of /etc"):
-        filesystem.seed_etc("etc")
+        filesystem.seed_etc(filesystem.SEED)
     with doing("set the network's settings in /proc/sys/net"):
         wiring.settle()
     for service in plan.services:

@@ -27,9 +27,11 @@ ETC_SEED = (
     "os-release", "profile", "protocols", "rpc", "services", "shells", "terminfo", "timezone", "vim",
 )  # fmt: skip
 EMPTY_FOLDERS = (
-    "dev", "etc", "etc/sysctl.d", "home", "media", "mnt", "opt", "proc", "root", "run", "run/lock", "srv", "sys", "usr",
+    "dev", "etc", "home", "media", "mnt", "opt", "proc", "root", "run", "run/lock", "srv", "sys", "usr",
     "var", "var/cache", "var/lib", "var/local", "var/log", "var/spool",
 )  # fmt: skip
+SEED = ".etc"
+"""What every machine's /etc lies over, beside the machines' folders: no machine can be called so."""
 ROOT = "root"
 """What will be a machine's root, in the machine's own folder."""
 WRITABLE = ("bin", "sbin", "lib", "share", "local/bin", "local/sbin", "local/lib")
@@ -101,6 +103,7 @@ def seed_etc(folder: str) -> None:
         f"{folder}/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\n"
     )
     write_file(f"{folder}/resolv.conf", "# This network has no name server.\n")
+    os.mkdir(f"{folder}/sysctl.d")  # where how-tos have net.ipv4.ip_forward put, for `sysctl --system`
 
 
 def system_accounts(path: str) -> str:
@@ -112,7 +115,7 @@ def system_accounts(path: str) -> str:
 
 
 def build_root(name: str, hosts: str) -> None:
-    """Make the machine's folder, beside the seeded `etc`, go there, and lay out the machine's files in ROOT.
+    """Make the machine's folder, beside SEED, go there, and lay out the machine's files in ROOT.
 
     That is a mount then, as pivot_root wants it.
     """
@@ -127,7 +130,7 @@ def build_root(name: str, hosts: str) -> None:
     os.symlink("/run", f"{ROOT}/var/run")
     os.symlink("/run/lock", f"{ROOT}/var/lock")
     _program_folders()
-    _overlay("../etc", "etc")
+    _overlay(f"../{SEED}", "etc")
     write_file(f"{ROOT}/etc/hostname", f"{name}\n")
     write_file(f"{ROOT}/etc/hosts", hosts)
     write_file(f"{ROOT}/root/.bashrc", _PROMPT)

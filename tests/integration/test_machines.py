@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Learner
+from tests.integration.conftest import ROOT, Learner
 
 LAB = "dnat-basic"
 
@@ -58,6 +59,23 @@ def test_machines_have_the_labs_addresses(up: Learner) -> None:
     assert "192.168.122.34/24" in addresses("vm-1")
     assert "192.168.122.179/24" in addresses("vm-2")
     assert up.on("vm-1", "cat /sys/class/net/eth0/address").stdout.strip() == "52:54:00:a1:ec:9d"
+
+
+def test_forwarding_is_put_where_how_tos_have_it(up: Learner) -> None:
+    setting = "/etc/sysctl.d/99-forward.conf"
+    done = up.on("vm-1", f"echo net.ipv4.ip_forward=1 | sudo tee {setting} && sudo sysctl -p {setting}")
+    assert done.returncode == 0, done.stderr
+    assert up.on("vm-1", "cat /proc/sys/net/ipv4/ip_forward").stdout == "1\n"
+
+
+def test_a_machine_may_be_called_like_a_folder(root_learner: Learner, tmp_path: Path) -> None:
+    lab = tmp_path / "mine"
+    shutil.copytree(ROOT / "labs" / LAB, lab)
+    for file in lab.iterdir():
+        file.write_text(file.read_text(encoding="utf-8").replace("vm-2", "etc"), encoding="utf-8")
+    (lab / "vm-2.html").rename(lab / "etc.html")
+    done = root_learner.run("run", str(lab), "--auto")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_machine_sees_a_home(up: Learner) -> None:

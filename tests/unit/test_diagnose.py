@@ -186,6 +186,16 @@ def test_what_postrouting_drops_is_no_flow_from_before() -> None:
     assert found == "the SYN reached POSTROUTING on vm-1 and went no further: a rule of POSTROUTING drops it"
 
 
+RAW = "*raw\n:PREROUTING ACCEPT [0:0]\n[0:0] -A PREROUTING -p tcp -m tcp --dport 80 -j {target}\nCOMMIT\n*filter"
+
+
+@pytest.mark.parametrize("target", ["CT --notrack", "NOTRACK"])
+def test_what_is_not_tracked_is_not_explained_as_if_it_were(target: str) -> None:
+    read = rules(DNAT, SNAT, forward="DROP")
+    assert why(silent(), machine("vm-1", read)) is not None
+    assert why(silent(), machine("vm-1", read.replace("*filter", RAW.format(target=target)))) is None
+
+
 ONLY_TO_VM2 = "FORWARD -d 192.168.122.179/32 -p tcp -m tcp --dport 80 -j ACCEPT"
 BACK = "FORWARD -s 192.168.122.179/32 -p tcp -m tcp --dport {ports} -j ACCEPT"
 

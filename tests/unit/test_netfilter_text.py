@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from natlab.model import PacketSpec, Protocol
 from natlab.netfilter.accesslog import Request, parse_requests
 from natlab.netfilter.conntrack import Entry, Tuple, UnreadableEntry, parse_entries
 
@@ -48,6 +49,14 @@ def test_protocols_without_a_state_or_ports() -> None:
     udp, ping = parse_entries(UDP + PING)
     assert (udp.state, udp.timeout, udp.original.port) == (None, 27, 53)
     assert (ping.protocol, ping.state, ping.original) == ("icmp", None, Tuple(HOST, VM1))
+
+
+def test_what_a_flow_began_as_is_asked_of_protocols_without_ports_too() -> None:
+    udp, ping = parse_entries(UDP + PING)
+    assert ping.begins_as(PacketSpec(HOST, VM1, 1, Protocol.ICMP))
+    assert not ping.begins_as(PacketSpec(HOST, VM2, 1, Protocol.ICMP))
+    assert udp.begins_as(PacketSpec(HOST, VM1, 53, Protocol.UDP))
+    assert not udp.begins_as(PacketSpec(HOST, VM1, 54, Protocol.UDP))
 
 
 def test_an_offloaded_flow_has_no_timeout() -> None:
