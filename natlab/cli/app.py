@@ -10,7 +10,7 @@ import typer
 
 import natlab
 from natlab.cli.context import DEBUG, Context, command
-from natlab.errors import NatlabError
+from natlab.errors import NatlabError, UsageError
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -305,12 +305,15 @@ def down(
         str | None,
         typer.Argument(metavar="[INSTANCE]", help="Which running lab.", autocompletion=_complete_instance),
     ] = None,
+    named: InstanceOption = None,
     everything: Annotated[bool, typer.Option("--all", help="End every running lab.")] = False,
 ) -> int:
     """End a running lab and remove everything that belongs to it."""
     from natlab.cli import instances
 
-    return instances.down(Context.of_process(), instance, everything=everything)
+    if instance is not None and named is not None and instance != named:
+        raise UsageError(f"`{instance}` and `--instance {named}` are two", "say one of them")
+    return instances.down(Context.of_process(), instance or named, everything=everything)
 
 
 @app.command("list")

@@ -8,6 +8,7 @@ import functools
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -177,9 +178,9 @@ def _exit_code(body: Callable[[], int]) -> int:
         with contextlib.suppress(OSError):  # there may be no terminal any more
             context.complain("interrupted")
         return ExitCode.INTERRUPTED
-    except Exception as error:  # a bug of natlab's own: a traceback helps no learner
+    except Exception as error:  # noqa: BLE001 - a bug of natlab's own: a traceback helps no learner
         if os.environ.get(DEBUG):
-            raise
+            traceback.print_exc()
         if isinstance(error, OSError) and error.errno in _SHORTAGES:
             context.complain(f"this computer has no more to give: {error.strerror}", _SHORTAGES[error.errno])
             return ExitCode.CANNOT_RUN

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from natlab.events import Listener, Notice
 from natlab.providers import registry
 from natlab.providers.base import Options, Provider
+from natlab.store import Journal
+
+_DEFAULTS = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +19,17 @@ class Wish:
     provider: str
     options: Options
 
-    def allows(self, provider: str) -> bool:
-        """Say whether machines that a provider has made already are what is wished for."""
-        return self.provider in (registry.AUTO, provider) and not self.options.given()
+    def allows(self, journal: Journal) -> bool:
+        """Say whether an instance's machines were made with what is wished for now."""
+        if self.provider not in (registry.AUTO, journal.provider):
+            return False
+        from natlab.providers.libvirt.images import from_anywhere
+
+        record = journal.record or {}
+        made_with = record.get("options", record)  # Vagrant's notes the acceleration among all else
+        wished = asdict(self.options) | {"image": from_anywhere(self.options.image)}
+        given = {name: value for name, value in wished.items() if value != getattr(_DEFAULTS, name)}
+        return isinstance(made_with, dict) and all(made_with.get(name) == value for name, value in given.items())
 
     def provide(self, tell: Listener) -> Provider:
         """Return the provider; for `auto`, tell which one it is and why."""

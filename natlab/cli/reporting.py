@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from natlab.cli.context import Context
@@ -34,6 +35,9 @@ def report(context: Context, name: str | None, html: Path | None, markdown: Path
 def write(context: Context, file: Path, text: str, option: str) -> None:
     """Write a document to a file, or to standard output if that is `-`; raise UsageError if that can't be done."""
     if file == STANDARD_OUTPUT:
+        if isinstance(context.stdout, io.TextIOWrapper):
+            # Whatever the locale is, as in a file: pages and pictures say of themselves that they are UTF-8.
+            context.stdout.reconfigure(encoding="utf-8")
         context.stdout.write(text)
         return
     write_file(file, text.encode("utf-8"), option)

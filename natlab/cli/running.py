@@ -175,7 +175,7 @@ def _fresh_or_resumed(
         raise UsageError(f"instance {instance.name} is up with another lab ({journal.lab})", hint)
     if alive and not journal.resetting:
         return session.resumed(instance, lab)
-    if same and (alive or wish.allows(journal.provider)):
+    if same and (alive or wish.allows(journal)):
         return _restored(context, instance, lab, journal)
     context.console.print(f"The machines of instance {instance.name} have ended since; starting afresh.")
     return _fresh(context, instance, lab, source, wish)

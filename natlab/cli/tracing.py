@@ -47,7 +47,7 @@ def watch(context: Context, options: TraceOptions) -> int:
     """Show every flow that passes within a while, as soon as it has fallen silent."""
     from natlab.checks.base import World
     from natlab.trace.watch import watch as watched
-    from natlab.ui.tracing import render_trace
+    from natlab.ui.tracing import between_flows, render_trace
 
     _must_be_watchable(options)
     seconds = WATCHED if options.seconds is None else options.seconds
@@ -56,15 +56,16 @@ def watch(context: Context, options: TraceOptions) -> int:
     with way_back(options.instance):
         running = session.attach(instance, labfile.load(Path(journal.lab)))
         world = World(running.lab, running.machines, silence=running.site.silence)
-        context.console.print(f"Watching {options.protocol} for {seconds:g} s.")
+        console = context.console
+        console.print(f"Watching {options.protocol} for {seconds:g} s.")
         found, cuts = 0, list[str]()
         for each in watched(world, options.protocol, seconds, cuts.append):
             found += 1
-            context.console.rule(style="dim")
-            context.console.print(render_trace(each, running.lab, everything=options.everything))
-    context.console.print(f"{found} flow{'s' * (found != 1)} passed." if found else "Nothing passed.")
+            console.print(between_flows())
+            console.print(render_trace(each, running.lab, everything=options.everything))
+    console.print(f"{found} flow{'s' * (found != 1)} passed." if found else "Nothing passed.")
     for words in cuts:
-        context.console.print(f"Watched no longer: {words}")
+        console.print(f"Watched no longer: {words}")
     return ExitCode.PASSED
 
 
@@ -77,12 +78,18 @@ def _must_be_watchable(options: TraceOptions) -> None:
         raise UsageError(f"--seconds {options.seconds:g}: from 1 to {_LONGEST:g}", "say another number")
 
 
+def _must_go_together(options: TraceOptions) -> None:
+    if options.seconds is not None:
+        raise UsageError("--seconds goes with --watch", "add --watch, or leave --seconds out")
+    if options.json and options.svg == STANDARD_OUTPUT:
+        raise UsageError("--json and `--svg -` both want standard output", "name a file for the picture")
+
+
 def trace(context: Context, options: TraceOptions) -> int:
     """Send a request, follow it, and show its way; write the files that were asked for."""
     if options.watch:
         return watch(context, options)
-    if options.seconds is not None:
-        raise UsageError("--seconds goes with --watch", "add --watch, or leave --seconds out")
+    _must_go_together(options)
     from natlab.checks.base import World
     from natlab.trace.request import request_of
     from natlab.trace.run import trace as traced
@@ -90,13 +97,14 @@ def trace(context: Context, options: TraceOptions) -> int:
     instance = session.choose(context.store, options.instance)
     journal = session.running(instance)
     svg = options.svg if options.svg != STANDARD_OUTPUT else None
-    for option, file in (("--pcap", options.pcap), ("--svg", svg)):
-        if file is not None:
-            must_be_writable(file, option)
     with way_back(options.instance):
         running = session.attach(instance, labfile.load(Path(journal.lab)))
         world = World(running.lab, running.machines, silence=running.site.silence)
-        found = traced(request_of(running.lab, options.source, options.target, options.protocol), world)
+        request = request_of(running.lab, options.source, options.target, options.protocol)
+        for option, file in (("--pcap", options.pcap), ("--svg", svg)):
+            if file is not None:
+                must_be_writable(file, option)
+        found = traced(request, world)
         recording_of(context, running).traced(found.trace)
     if options.pcap is not None:
         from natlab.trace.capture import captured

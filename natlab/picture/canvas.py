@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+import unicodedata
 from xml.sax.saxutils import escape, quoteattr
 
 LINE = 18
@@ -100,8 +101,18 @@ WIDER = {"h": 9.8, "t": 12.4}
 def wrapped(words: str, width: float, kind: str = "") -> list[str]:
     """Return words in lines that fit into `width` pixels, in letters of a kind."""
     columns = max(8, int(width / WIDER.get(kind, WIDTH_OF_A_CHARACTER)))
-    return textwrap.wrap(words, columns, break_long_words=True, break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(_in_cells(words), columns, break_long_words=True, break_on_hyphens=False)
+    return [line.replace(_SECOND_CELL, "") for line in lines] or [""]
 
 
 def width_of(words: str) -> float:
-    return len(words) * WIDTH_OF_A_CHARACTER
+    return len(_in_cells(words)) * WIDTH_OF_A_CHARACTER
+
+
+_SECOND_CELL = "\uffff"
+"""Stands for the other half of a character that is as wide as two; no text has it (it is no character)."""
+
+
+def _in_cells(words: str) -> str:
+    """Return words that are as long as they are wide: an ideogram takes two letters' room."""
+    return "".join(each + _SECOND_CELL * (unicodedata.east_asian_width(each) in "WF") for each in words)

@@ -1,4 +1,4 @@
-"""What Tab completes at the lab's prompt: commands and their words, the machines and their addresses, files."""
+"""What Tab completes at the lab's prompt: commands and their words, the machines' names, files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ PATIENCE = 1.0
 """Seconds that a machine gets to name its files."""
 _MOST = 200
 """Files that are offered at most: nobody reads more."""
+
+_OF_MACHINES = frozenset({"arping", "curl", "host", "nc", "ping", "ssh", "tracepath", "traceroute", "wget"})
+"""Commands after which a word that may be a machine is one. After others it may as well be a file."""
 
 _LIST = 'compgen -f -- "$1" | head -n "$2" | while IFS= read -r f; do [ -d "$f" ] && f="$f/"; printf "%s\\n" "$f"; done'
 _ENDS_A_COMMAND = re.compile(r"(?:[|;&(]|\n|\$\()+")
@@ -49,7 +52,8 @@ class LabCompleter(Completer):
             found = list(self.get_completions(document, complete_event))
             for each in found:
                 yield each
-            if found or words_after(before) is not None:
+            command = next((each for each in before if each != "sudo"), None)
+            if words_after(before) is not None or (found and command in _OF_MACHINES):
                 return
         for name in await self._files(word):
             shown = visible(name.rstrip("/").rpartition("/")[2] + "/" * name.endswith("/"))

@@ -21,9 +21,7 @@ def open_console(stream: TextIO, *, plain: bool = False) -> Console:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     dumb = stream.isatty() and os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
-    width = shutil.get_terminal_size().columns if dumb else None
-    if plain and stream.isatty():
-        width = shutil.get_terminal_size().columns
+    size = shutil.get_terminal_size() if dumb or (plain and stream.isatty()) else None
     kind = PlainConsole if plain else Console
     return kind(
         file=stream,
@@ -32,6 +30,7 @@ def open_console(stream: TextIO, *, plain: bool = False) -> Console:
         highlight=False,
         soft_wrap=False,
         legacy_windows=False,
-        width=width,
+        width=size.columns if size is not None else None,
+        height=size.lines if size is not None else None,  # rich takes neither without the other from a dumb terminal
         force_terminal=False if plain else None,
     )

@@ -79,8 +79,8 @@ class Lesson:
                 continue
             if self._news.waits and not isinstance(typed, str):
                 self._news.tell()
-                if typed is Action.GO_ON:
-                    continue  # it was meant for what the news have overtaken
+                if typed in (Action.GO_ON, Action.RESET):
+                    continue  # it was meant for what the news have overtaken, or it confirms what nobody had asked yet
             if typed is not None:
                 self._do(typed)
         results = tuple(self._results[index] for index in sorted(self._results))
@@ -90,14 +90,13 @@ class Lesson:
         """Begin a step. One that can't be begun, since a machine can't be asked, leaves the learner where they are."""
         place = Place(index, self._runner.begin(index))
         self._furthest = max(self._furthest, index)
-        found = self._results.get(index)
-        place.passed = found is not None and found.outcome is Outcome.PASSED
+        place.passed = self._has_passed(index)
         self._place, self._begun = place, True
         place.asks = self._step.predict is not None and not self._may_go_on()
         self._onlooker.begin()
 
     def _come_back_to(self, index: int) -> None:
-        """Begin the step at which the lesson was left, and say what of it is done already."""
+        """Begin a step that was left unfinished, and say what of it is done already."""
         self._go_to(index)
         standing = self._runner.standing()
         passed = tuple(each for each in standing if each.verdict.outcome is Outcome.PASSED)
@@ -181,6 +180,10 @@ class Lesson:
     def _may_go_on(self) -> bool:
         """Say whether the step is done. One that the learner went back to is: later steps change what it checks."""
         return self._place.passed or self._place.index < self._furthest
+
+    def _has_passed(self, index: int) -> bool:
+        found = self._results.get(index)
+        return found is not None and found.outcome is Outcome.PASSED
 
     def _cleared(self) -> None:
         self._asked = False
@@ -282,10 +285,13 @@ class Lesson:
         self._verify()
 
     def _next_step(self) -> None:
-        if self._place.index + 1 < len(self._lab.steps):
-            self._go_to(self._place.index + 1)
-        else:
+        index = self._place.index + 1
+        if index == len(self._lab.steps):
             self._finished = self._over = True
+        elif index <= self._furthest and not self._has_passed(index):
+            self._come_back_to(index)
+        else:
+            self._go_to(index)
 
     def _verify(self) -> None:
         """Measure the step's checks. What has passed once can fail again: the learner may have undone it."""
@@ -338,9 +344,7 @@ class Lesson:
             self._go_to(self._place.index - 1)
 
     def _forth(self) -> None:
-        if self._place.index < self._furthest:
-            self._go_to(self._place.index + 1)
-        elif self._may_go_on():
+        if self._may_go_on():
             self._next_step()
         else:
             self._screen.note("This is as far as you have come: the step's checks must pass first.")

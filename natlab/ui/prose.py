@@ -61,13 +61,18 @@ def _draw(ink: Ink, markdown: str) -> Iterator[RenderableType]:
     yield _Prose(_spoken(words) if ink.plain else words, hyperlinks=False)
 
 
+_FENCES = ("```", "~~~")
+
+
 def _spoken(markdown: str) -> str:
     """Return Markdown whose tables are lists: each row an item, every cell after its column's heading."""
     lines: list[str] = []
     headings: list[str] = []
+    fenced = False
     for line in markdown.split("\n"):
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if not line.lstrip().startswith("|"):
+        fenced ^= line.lstrip().startswith(_FENCES)
+        if fenced or not line.lstrip().startswith("|"):
             headings = []
             lines.append(line)
         elif not headings:

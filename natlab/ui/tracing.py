@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
+from rich.rule import Rule
+from rich.text import Text
 
 from natlab.model import Lab
 from natlab.trace.model import Change, Death, Passage, Rewriting, Trace
@@ -30,6 +32,11 @@ _OFTEN = 4
 def render_trace(trace: Trace, lab: Lab, *, everything: bool = False) -> Sheet:
     """Return a trace; with `everything` also hooks at which nothing changes, and every packet that goes a known way."""
     return Sheet(lambda ink: _lines(ink, trace, lab, everything=everything))
+
+
+def between_flows() -> Sheet:
+    """Return what parts a trace from the one before it."""
+    return Sheet(lambda ink: iter([Text("") if ink.plain else Rule(style="dim")]))
 
 
 @dataclass(frozen=True, slots=True)

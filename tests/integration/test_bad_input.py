@@ -29,6 +29,11 @@ def inside(learner: Learner, *wrapper: str) -> Learner:
     return replace(learner, prefix=(*learner.prefix, "unshare", "--mount", "sh", "-c", script, "sh"))
 
 
+def test_options_that_do_not_go_together(root_learner: Learner) -> None:
+    one_clear_line(root_learner.run("down", "mine", "--instance", "other"), 2, "`mine`", "other", "are two")
+    one_clear_line(root_learner.run("trace", "--json", "--svg", "-"), 2, "--json", "--svg", "standard output")
+
+
 def test_unknown_lab_names_the_nearest(root_learner: Learner) -> None:
     one_clear_line(root_learner.run("run", "dnat-basics"), 2, "dnat-basics", "did you mean", "dnat-basic")
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -98,8 +99,11 @@ def test_a_trace_is_a_picture_and_is_in_the_report(root_learner: Learner) -> Non
     for change in ("DNAT rewrites the destination:", "SNAT rewrites the source:", "un-SNAT puts", "un-DNAT puts"):
         assert any(each.startswith(change) for each in words)
     assert "STOP" not in words
-    page = root_learner.run("report", "--html", "-").stdout
+    in_another_locale = replace(root_learner, environment={"PYTHONIOENCODING": "ascii"})
+    page = in_another_locale.run("report", "--html", "-").stdout
     assert "un-DNAT puts the source back:" in page
+    assert 'charset="utf-8"' in page
+    assert "→" in page
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from natlab.netfilter.ruleset import Chain, NatTable, Rule
 from natlab.picture import table_svg, trace_svg
+from natlab.picture.canvas import WIDTH_OF_A_CHARACTER, width_of, wrapped
 from natlab.picture.ways import stops, worth_showing
 from natlab.trace.model import Trace
 from natlab.trace.ways import ways_of
@@ -155,3 +156,9 @@ def test_long_words_are_folded_where_the_picture_ends() -> None:
         letter = {"t": 11.0, "h": 8.6}.get(text.attrib["class"], 7.8)
         if text.attrib["text-anchor"] == "start":
             assert float(text.attrib["x"]) + letter * len(text.text or "") <= width
+
+
+def test_ideograms_take_the_room_of_two_letters() -> None:
+    assert wrapped("日本語" * 10, 30 * WIDTH_OF_A_CHARACTER) == ["日本語" * 5] * 2
+    assert wrapped("abc" * 10, 30 * WIDTH_OF_A_CHARACTER) == ["abc" * 10]
+    assert width_of("日本") == width_of("abcd")

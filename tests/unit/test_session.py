@@ -254,10 +254,23 @@ def test_what_is_no_step(wanted: str) -> None:
 
 
 def test_machines_of_another_provider_are_not_what_is_wished_for() -> None:
-    assert Wish("auto", Options()).allows("netns")
-    assert Wish("netns", Options()).allows("netns")
-    assert not Wish("libvirt", Options()).allows("netns")
-    assert not Wish("auto", Options(image="trixie")).allows("libvirt")
+    on_netns = Journal("test", "netns", "", record={"world": {}})
+    assert Wish("auto", Options()).allows(on_netns)
+    assert Wish("netns", Options()).allows(on_netns)
+    assert not Wish("libvirt", Options()).allows(on_netns)
+
+
+def test_machines_made_with_the_same_options_are_what_is_wished_for() -> None:
+    made_with = {"connect": None, "accel": "tcg", "image": "trixie"}
+    on_libvirt = Journal("test", "libvirt", "", record={"options": made_with})
+    for accel in ("auto", "tcg"):
+        assert Wish("auto", Options(accel=accel, image="trixie")).allows(on_libvirt)
+    assert Wish("libvirt", Options()).allows(on_libvirt)
+    assert not Wish("libvirt", Options(image="bookworm")).allows(on_libvirt)
+    assert not Wish("auto", Options(connect="qemu:///system")).allows(on_libvirt)
+    on_vagrant = Journal("test", "vagrant", "", record={"accel": "tcg"})
+    assert Wish("vagrant", Options(accel="tcg")).allows(on_vagrant)
+    assert not Wish("vagrant", Options(accel="kvm")).allows(on_vagrant)
 
 
 def test_nobody_who_is_locked_out_of_an_auto_run_is_blamed() -> None:

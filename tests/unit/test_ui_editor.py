@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -284,6 +285,26 @@ def test_files_are_asked_of_the_machine(file: Path) -> None:
 
         meanwhile(act)
         assert it.read("$ ", KEYS) == "cat /etc/hosts\\ file"
+
+
+async def offered(text: str) -> list[str]:
+    machines = {"host": ScriptedMachine("host"), "vm-1": ScriptedMachine("vm-1", {("bash",): "var/\n"})}
+    completer = LabCompleter(lambda: machines, lambda: "vm-1")
+    return [each.text async for each in completer.get_completions_async(Document(text), CompleteEvent())]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cat v", ["vm-1", "var/"]),
+        ("sudo less v", ["vm-1", "var/"]),
+        ("ping v", ["vm-1"]),
+        ("sudo curl v", ["vm-1"]),
+        ("curl -o /v", ["var/"]),
+    ],
+)
+def test_where_a_file_may_stand_files_are_offered_beside_machines(text: str, words: list[str]) -> None:
+    assert asyncio.run(offered(text)) == words
 
 
 def test_a_machine_that_is_gone_offers_nothing(file: Path) -> None:

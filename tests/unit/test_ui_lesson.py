@@ -699,6 +699,17 @@ def test_a_step_that_is_come_back_to_says_what_is_done_already() -> None:
     assert sitting.world.ran == [FORWARD], "Enter does not do it once more"
 
 
+def test_who_comes_forth_again_does_not_do_once_more_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that failed for want of something earlier, which has been done since."""
+    sitting = Sitting("", "", "b", "", "", "q", judge=has(FORWARD))
+    done = step_result(LAB.steps[1], PASSED, PASSED).results
+    monkeypatch.setattr(sitting.runner, "standing", lambda: done if sitting.runner.begun == [1, 0, 1] else ())
+    sitting.sit(start=1)
+    assert sitting.runner.begun == [1, 0, 1]
+    assert sitting.world.ran == [DNAT, SNAT]
+    assert sitting.runner.verified == 2
+
+
 def test_what_is_half_done_is_gone_on_with() -> None:
     sitting = Sitting("", "q", judge=has(DNAT, SNAT))
     sitting.runner.already = step_result(LAB.steps[1], PASSED, FAILED).results

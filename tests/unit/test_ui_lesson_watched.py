@@ -320,6 +320,28 @@ def test_a_plain_terminal_says_its_news_before_the_next_prompt(monkeypatch: pyte
     assert sitting.runner.begun == [0, 1]
 
 
+def test_a_plain_terminal_asks_before_it_resets_for_a_loss_that_was_not_told_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sitting = Sitting(judge=has(FORWARD))
+    looked = Looked(sitting, monkeypatch)
+    sitting.lesson._watch._pause = 0.001
+    lines = iter(["r", "q"])
+
+    def read(prompt: str) -> str:
+        sitting.prompts.append(prompt)
+        if len(sitting.prompts) == 1:
+            until(lambda: looked.looks > 1)
+            looked.broken = GONE
+            until(lambda: sitting.lesson._news.waits)
+        return next(lines)
+
+    sitting.line_editor._read_line = read
+    sitting.sit()
+    assert "vm-1 is gone" in sitting.seen
+    assert sitting.restored == []
+
+
 def test_no_thread_is_left_and_none_runs_beside_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     before = threading.active_count()
     sitting, _, _ = sat(monkeypatch, "ls", elsewhere(FORWARD), "", DNAT, SNAT)

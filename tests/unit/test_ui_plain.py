@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from ui_story import FAILED, LAB, PASSED, shown_plainly, step_result, table
 
 from natlab.ui.console import open_console
@@ -29,6 +30,24 @@ def test_plainly() -> None:
     )
     assert not set("✓✗─│•") & set(seen.replace(" • ", ""))
     compare("screens/plain-80.txt", seen)
+
+
+def test_a_command_in_a_block_is_no_table() -> None:
+    block = "```\nsudo iptables-save \\\n    | grep DNAT\n| wc -l\n```\n"
+    seen = shown_plainly(render_prose(f"{block}\n{TABLE}"))
+    for line in ("sudo iptables-save \\", "| grep DNAT", "| wc -l", "machine: host; address: 192.168.122.1"):
+        assert line in seen
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_dumb_terminal_is_as_wide_as_it_says(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "40")
+    assert open_console(Terminal(), plain=plain).width == 40
 
 
 def test_a_plain_console_sends_no_escape_sequence_to_a_terminal() -> None:
