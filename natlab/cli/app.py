@@ -38,7 +38,10 @@ def _complete_lab(incomplete: str) -> list[str]:
 
 
 def _complete_instance(incomplete: str) -> list[str]:
-    return [name for name in Context.of_process().store.names() if name.startswith(incomplete)]
+    try:
+        return [name for name in Context.of_process().store.names() if name.startswith(incomplete)]
+    except NatlabError:  # the command itself says what is wrong; a shell that completes has no place for it
+        return []
 
 
 def _complete_machine(incomplete: str) -> list[str]:
@@ -46,7 +49,7 @@ def _complete_machine(incomplete: str) -> list[str]:
 
     try:
         machines = instances.attach(Context.of_process(), None).machines
-    except NatlabError:  # the command itself says what is wrong; a shell that completes has no place for it
+    except NatlabError:  # as above
         return []
     return [name for name in machines if name.startswith(incomplete)]
 
