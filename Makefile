@@ -48,7 +48,7 @@ vm: .venv/vm
 	@touch $@
 
 test: .venv/dev lint
-	$(BIN)/pytest --numprocesses=3 --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest --numprocesses=2 --no-loadscope-reorder $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

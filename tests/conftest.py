@@ -9,15 +9,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
-VIRTUAL = {
-    "test_libvirt": "embedded",
-    "test_image": "embedded",
-    "test_connect": "daemons",
-    "test_contract": "daemons",
-    "test_other_images": "daemons",
-}
-"""Files with virtual machines, and the process that each belongs to: more at a time would wait for one another, and
-only one may change /dev/net/tun's mode."""
+VIRTUAL = ("test_libvirt", "test_connect", "test_contract", "test_image", "test_other_images")
+"""Files whose virtual machines want both processors, and share an image and /dev/net/tun's mode."""
 
 hypothesis.settings.register_profile("natlab", deadline=None)  # how fast this computer is at the moment proves nothing
 hypothesis.settings.load_profile("natlab")
@@ -32,11 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class ByFile(LoadScopeScheduling):
-    """Keeps every file in one process, and those of VIRTUAL together. (xdist's loadgroup fails with pytest 9.2.)"""
+    """Keeps every file in one process, and those of VIRTUAL together. (loadgroup does nothing under pytest 9.2.)"""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return VIRTUAL.get(Path(file).stem, file)
+        return "virtual machines" if Path(file).stem in VIRTUAL else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
