@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.integration.browser import opened
-from tests.integration.conftest import Learner
+from tests.integration.conftest import Learner, worlds_of
 from tests.integration.running import DNAT, FORWARDING, LAB, SNAT
 from tests.unit.test_report_pages import lesson
 
@@ -107,15 +107,18 @@ def test_a_trace_is_a_picture_and_is_in_the_report(root_learner: Learner) -> Non
 
 
 @pytest.fixture
-def cramped(root_learner: Learner, tmp_path: Path) -> Iterator[Learner]:
-    """Be root, with a state folder on a disk of its own that has little room."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
+def cramped(root_learner: Learner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Learner]:
+    """Be root, with a state folder on a disk of its own that has little room.
+
+    It lies in nobody's state folder: worlds that other tests make meanwhile have this mount, too.
+    """
+    disk = tmp_path_factory.mktemp("disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
     learner = Learner("root", root_learner.natlab, disk)
     yield learner
     (disk / "filler").unlink(missing_ok=True)
     assert learner.run("down", "--all").returncode == 0
+    assert worlds_of(learner) == set()
     subprocess.run(["umount", disk], check=True)
 
 
