@@ -161,7 +161,7 @@ def _action(name: str, body: Json, table: str, draft: _Draft) -> Action | None:
         return _translate(Nat(name.upper()), body) or Opaque(rule_text([{name: body}]))
     # Before 1.0.6, nft prints `{"xt": null}` for whatever iptables-nft has put there.
     if name in ("vmap", "queue", "tproxy", "synproxy", "notrack") or (
-        name == "xt" and (not body or body["type"] == "target")
+        name == "xt" and (not body or body.get("type") == "target")
     ):
         return Opaque(rule_text([{name: body}]))
     return None
